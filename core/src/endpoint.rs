@@ -253,6 +253,20 @@ impl<'a> StsHost<'a> {
         Ok(Self { partition, region, form, known: partition.known_region(region) })
     }
 
+    /// The dual-stack endpoint of a region, for a client that signs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Host`] where `region` cannot be a DNS label, or the partition has no dual-stack endpoints.
+    pub fn dual_stack(partition: Partition, region: &'a str, fips: Fips) -> Result<Self, Error> {
+        if !is_region_label(region) || partition.dual_stack_domain().is_none() {
+            return Err(Error::Host);
+        }
+        let fips = fips == Fips::Yes && partition.has_fips_host(true);
+        let form = Form::Regional { fips, dual_stack: true };
+        Ok(Self { partition, region, form, known: partition.known_region(region) })
+    }
+
     /// Its partition.
     #[must_use]
     pub const fn partition(&self) -> Partition {
@@ -472,6 +486,23 @@ mod tests {
         assert_eq!(host.to_string(), "sts.us-gov-east-1.amazonaws.com");
         let host = StsHost::regional(Partition::Aws, "us-east-2", Fips::Yes).unwrap();
         assert_eq!(host.to_string(), "sts-fips.us-east-2.amazonaws.com");
+    }
+
+    #[test]
+    fn a_client_gets_dual_stack_hosts_where_there_are_any() {
+        for (partition, region, fips, expected) in [
+            (Partition::Aws, "eu-west-1", Fips::No, "sts.eu-west-1.api.aws"),
+            (Partition::Aws, "eu-west-1", Fips::Yes, "sts-fips.eu-west-1.api.aws"),
+            (Partition::AwsUsGov, "us-gov-west-1", Fips::Yes, "sts-fips.us-gov-west-1.api.aws"),
+            (Partition::AwsCn, "cn-north-1", Fips::No, "sts.cn-north-1.api.amazonwebservices.com.cn"),
+            (Partition::AwsEusc, "eusc-de-east-1", Fips::No, "sts.eusc-de-east-1.api.amazonwebservices.eu"),
+        ] {
+            let host = StsHost::dual_stack(partition, region, fips).unwrap();
+            assert_eq!(host.to_string(), expected);
+            assert_eq!(StsHosts::new(partition).judge(expected), Ok(host), "what a client signs is what a verifier takes");
+        }
+        assert_eq!(StsHost::dual_stack(Partition::AwsIso, "us-iso-east-1", Fips::No), Err(Error::Host));
+        assert_eq!(StsHost::dual_stack(Partition::Aws, "EU-WEST-1", Fips::No), Err(Error::Host));
     }
 
     proptest::proptest! {

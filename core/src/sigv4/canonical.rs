@@ -47,7 +47,7 @@ impl<'a> CanonicalRequest<'a> {
         write!(out, "\nhost:{}\n", self.host)?;
         out.write_str(CLUSTER_ID_HEADER)?;
         out.write_str(":")?;
-        out.write_str(self.cluster_id.as_str())?;
+        self.cluster_id.write_canonical(out)?;
         out.write_str("\n\nhost;")?;
         out.write_str(CLUSTER_ID_HEADER)?;
         out.write_str("\n")?;

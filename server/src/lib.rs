@@ -1,3 +1,4 @@
 //! Stub.
 
 pub mod document;
+pub mod mapping;

@@ -1,1 +1,5 @@
 //! Stub.
+
+pub mod config;
+pub mod document;
+pub mod mapping;

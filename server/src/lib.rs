@@ -1,4 +1,5 @@
 //! Stub.
 
 pub mod clock;
+pub mod metrics;
 pub mod telemetry;

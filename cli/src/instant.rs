@@ -1,14 +1,14 @@
-//! Instants as people and Kubernetes write them (RFC 3339), beside the core's `AmzDate`; and the clock.
+//! Instants as people and Kubernetes write them (RFC 3339), beside the core's `AmzDate`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arngate_core::UnixSeconds;
 use arngate_core::time::AmzDate;
+use arngate_server::clock::{Clock as _, SystemClock};
 
-/// The time now, in whole seconds.
-#[expect(clippy::disallowed_methods, reason = "the client's only clock: read once by each command and passed on")]
+/// The time now, in whole seconds. Each command reads it once.
 pub(crate) fn now() -> UnixSeconds {
-    from_system_time(SystemTime::now())
+    SystemClock::new().now().unix
 }
 
 /// An instant of the standard library, cut to whole seconds.

@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
-use super::{Context, complain};
+use super::{Context, complain, escaped};
 use crate::client::credentials;
 use crate::instant;
 
@@ -96,7 +96,7 @@ impl Keys {
         match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                complain(format_args!("{failure}: {error:#}"));
+                complain(format_args!("{failure}: {}", escaped(&error)));
                 ExitCode::FAILURE
             }
         }

@@ -2,7 +2,8 @@
 //!
 //! Flags are those of the reference (`--flag=v`, `--flag v`, short forms, booleans as Go has them), with its exit codes: 0, and 1 for
 //! everything that went wrong, a misspelled flag included. A value comes from the flag, else the environment, else the configuration file,
-//! else the default; clap knows none of the variables, so that a command reads only those that are its own.
+//! else the default: that is for `arngate_server::config` to say, which gets flags and environment as texts. clap knows none of the variables,
+//! so that a command reads only those that are its own.
 
 mod completion;
 mod init;
@@ -18,9 +19,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use arngate_server::config::{self, ClientConfig, Environment, Loaded, LogFormat, LogSettings, LogVerbosity, Overrides};
+use arngate_server::document::reader::boolean;
+use arngate_server::telemetry::escape::Escaped;
+use arngate_server::telemetry::{Format, Level, Log};
 use aws_types::os_shim_internal::Env;
-use clap::builder::PossibleValuesParser;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::client::credentials::variable;
 
@@ -41,19 +45,18 @@ struct Global {
     /// Load configuration from FILE
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Log format on stderr: text or json
-    #[arg(short = 'l', long, global = true, value_name = "FORMAT", default_value = "text")]
-    log_format: String,
-    /// Log level on stderr [default: info] [env: AWS_IAM_AUTHENTICATOR_LOG_VERBOSITY]
-    #[arg(short = 'v', long, global = true, value_name = "LEVEL", ignore_case = true, hide_possible_values = true,
-          value_parser = PossibleValuesParser::new(["panic", "fatal", "error", "warn", "warning", "info", "debug", "trace"]))]
+    /// Log format on stderr: text or json [default: text]
+    #[arg(short = 'l', long, global = true, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Log level on stderr: panic, fatal, error, warn, info, debug or trace [default: info] [env: AWS_IAM_AUTHENTICATOR_LOG_VERBOSITY]
+    #[arg(short = 'v', long, global = true, value_name = "LEVEL")]
     log_verbosity: Option<String>,
     /// The cluster's ID, unique per cluster [env: KUBERNETES_AWS_AUTHENTICATOR_CLUSTER_ID]
     #[arg(short = 'i', long, global = true, value_name = "ID", allow_hyphen_values = true)]
     cluster_id: Option<String>,
     /// Feature gates, as GATE=true|false,…: ConfiguredInitDirectories, IAMIdentityMappingCRD, SSORoleMatch, AllAlpha, AllBeta
-    #[arg(long, global = true, value_name = "GATE=BOOL", value_delimiter = ',', value_parser = feature_gate)]
-    feature_gates: Vec<(FeatureGate, bool)>,
+    #[arg(long, global = true, value_name = "GATE=BOOL", action = ArgAction::Append)]
+    feature_gates: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,6 +71,9 @@ enum Command {
     Version(version::Version),
 }
 
+/// The name of the program that we replace.
+const REFERENCE: &str = "aws-iam-authenticator";
+
 /// What stands around a command: how it was called, and what it may read.
 #[derive(Clone, Debug)]
 struct Context {
@@ -75,38 +81,7 @@ struct Context {
     program: &'static str,
     global: Global,
     env: Env,
-}
-
-/// A feature gate of the reference.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum FeatureGate {
-    AllAlpha,
-    AllBeta,
-    ConfiguredInitDirectories,
-    IamIdentityMappingCrd,
-    SsoRoleMatch,
-}
-
-fn feature_gate(text: &str) -> Result<(FeatureGate, bool), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("missing bool value for {text}"))?;
-    let gate = match name.trim() {
-        "AllAlpha" => FeatureGate::AllAlpha,
-        "AllBeta" => FeatureGate::AllBeta,
-        "ConfiguredInitDirectories" => FeatureGate::ConfiguredInitDirectories,
-        "IAMIdentityMappingCRD" => FeatureGate::IamIdentityMappingCrd,
-        "SSORoleMatch" => FeatureGate::SsoRoleMatch,
-        unknown => return Err(format!("unrecognized feature gate: {unknown}")),
-    };
-    Ok((gate, boolean(value.trim())?))
-}
-
-/// A boolean as Go's `strconv.ParseBool` reads it.
-fn boolean(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        _ => Err("expected true or false".to_owned()),
-    }
+    log: LogSettings,
 }
 
 /// Words that belong to no flag. The reference ignores them, so that `--token-only false` sets the flag there; so do we, but say it.
@@ -120,8 +95,8 @@ impl Stray {
     fn warn(&self) {
         for word in &self.words {
             complain(format_args!(
-                "Warning: {:?} belongs to no flag and is ignored (a boolean takes its value as --flag=value)",
-                word.to_string_lossy()
+                "Warning: \"{}\" belongs to no flag and is ignored (a boolean takes its value as --flag=value)",
+                Escaped::bytes(word.as_encoded_bytes())
             ));
         }
     }
@@ -141,7 +116,12 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, env: &Env) -> E
             return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    let context = Context { program, global: cli.global, env: env.clone() };
+    let mut context = Context { program, global: cli.global, env: env.clone(), log: LogSettings::default() };
+    // `inspect` must not depend on the environment.
+    let reads_environment = !matches!(cli.command, Some(Command::Inspect(_)));
+    let environment = if reads_environment { context.environment() } else { Environment::default() };
+    let Some(log) = said(config::load_log(&context.overrides(), &environment)) else { return ExitCode::FAILURE };
+    context.log = log;
     match cli.command {
         None => match command(program).print_help() {
             Ok(()) => ExitCode::SUCCESS,
@@ -161,7 +141,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, env: &Env) -> E
 /// The name to show: ours, or the reference's where we are called by it.
 fn program_name(called: &OsString) -> &'static str {
     let name = Path::new(called).file_name().unwrap_or_default().to_string_lossy();
-    if name.starts_with("aws-iam-authenticator") { "aws-iam-authenticator" } else { "arngate" }
+    if name.starts_with(REFERENCE) { REFERENCE } else { "arngate" }
 }
 
 fn command(program: &'static str) -> clap::Command {
@@ -169,15 +149,56 @@ fn command(program: &'static str) -> clap::Command {
 }
 
 impl Context {
-    /// The cluster's id: flag, else environment, else configuration file.
-    fn cluster_id(&self, config: &ConfigFile) -> Option<String> {
-        self.from_flag_env_or(self.global.cluster_id.as_ref(), "KUBERNETES_AWS_AUTHENTICATOR_CLUSTER_ID", config.cluster_id.as_ref())
+    /// The flags that every command takes; a command adds its own.
+    fn overrides(&self) -> Overrides {
+        let global = self.global.clone();
+        Overrides {
+            called_as_reference: self.program == REFERENCE,
+            config: global.config,
+            cluster_id: global.cluster_id,
+            feature_gates: global.feature_gates,
+            log_format: global.log_format,
+            log_verbosity: global.log_verbosity,
+            ..Overrides::default()
+        }
     }
 
-    /// A flag where it was given, be it empty; else a variable that is not empty; else what the configuration file says.
-    fn from_flag_env_or(&self, flag: Option<&String>, variable_name: &str, file: Option<&String>) -> Option<String> {
-        let value = flag.cloned().or_else(|| variable(&self.env, &[variable_name])).or_else(|| file.cloned());
-        value.filter(|value| !value.is_empty())
+    /// The variables that settings know.
+    fn environment(&self) -> Environment {
+        let variable = |name| variable(&self.env, &[name]);
+        Environment {
+            aws_ca_bundle: variable("AWS_CA_BUNDLE"),
+            aws_default_region: variable("AWS_DEFAULT_REGION"),
+            aws_endpoint_url: variable("AWS_ENDPOINT_URL"),
+            aws_endpoint_url_sts: variable("AWS_ENDPOINT_URL_STS"),
+            aws_region: variable("AWS_REGION"),
+            cluster_id: variable("KUBERNETES_AWS_AUTHENTICATOR_CLUSTER_ID"),
+            default_role: variable("DEFAULT_ROLE"),
+            log_verbosity: variable("AWS_IAM_AUTHENTICATOR_LOG_VERBOSITY"),
+        }
+    }
+
+    /// The settings of `token` and `verify`; what is wrong is said.
+    fn client_config(&self, overrides: &Overrides) -> Option<ClientConfig> {
+        said(config::load_client(overrides, &self.environment()))
+    }
+
+    /// A log on standard error, as flags and environment want it.
+    fn open_log(&self) -> Log {
+        let format = match self.log.format {
+            LogFormat::Json => Format::Json,
+            LogFormat::Text => Format::Text,
+        };
+        let verbosity = match self.log.verbosity {
+            LogVerbosity::Panic => Level::Panic,
+            LogVerbosity::Fatal => Level::Fatal,
+            LogVerbosity::Error => Level::Error,
+            LogVerbosity::Warning => Level::Warning,
+            LogVerbosity::Info => Level::Info,
+            LogVerbosity::Debug => Level::Debug,
+            LogVerbosity::Trace => Level::Trace,
+        };
+        Log::stderr(format, verbosity)
     }
 
     /// The usage of a command on standard error, as the reference prints it below an error.
@@ -190,22 +211,18 @@ impl Context {
     }
 }
 
-/// What the client takes from a configuration file.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-struct ConfigFile {
-    cluster_id: Option<String>,
-    region: Option<String>,
-    role: Option<String>,
-    external_id: Option<String>,
-    session_name: Option<String>,
-}
-
-impl ConfigFile {
-    /// Reads the file of `--config`, if there is one.
-    fn read(path: Option<&Path>) -> anyhow::Result<Self> {
-        match path {
-            None => Ok(Self::default()),
-            Some(path) => anyhow::bail!("Can't read configuration file {:?}: not part of this build", path.display()),
+/// What was loaded, its warnings and errors told on standard error.
+fn said<T>(loaded: Result<Loaded<T>, config::ConfigErrors>) -> Option<T> {
+    match loaded {
+        Ok(Loaded { value, warnings }) => {
+            for warning in warnings {
+                complain(format_args!("Warning: {warning}"));
+            }
+            Some(value)
+        }
+        Err(errors) => {
+            complain(errors);
+            None
         }
     }
 }
@@ -213,6 +230,11 @@ impl ConfigFile {
 /// A line on standard error. Where nobody can read it, there is nothing to be done about it.
 fn complain(message: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{message}");
+}
+
+/// An error with its causes, fit for a terminal: AWS' own words and file names are in it. Bounded, but with room for a chain of causes.
+fn escaped(error: &anyhow::Error) -> String {
+    Escaped(&format!("{error:#}")).up_to(4096).to_string()
 }
 
 /// A line on standard output.
@@ -256,9 +278,9 @@ mod tests {
         );
         assert_eq!(global.config.as_deref(), Some(Path::new("/etc/aws-iam-authenticator/config.yaml")));
         assert_eq!(global.cluster_id.as_deref(), Some("prod.example.com"));
-        assert_eq!(server.state_dir.as_deref(), Some(Path::new("/var/aws-iam-authenticator")));
+        assert_eq!(server.state_dir.as_deref(), Some("/var/aws-iam-authenticator"));
         assert_eq!(server.kubeconfig_pregenerated, Some(true));
-        assert_eq!(server.backend_mode, ["CRD", "MountedFile"]);
+        assert_eq!(server.backend_mode, ["CRD,MountedFile"]);
     }
 
     #[test]
@@ -269,7 +291,7 @@ mod tests {
         );
         assert_eq!(global.cluster_id, None);
         assert_eq!(server.partition.as_deref(), Some("aws-us-gov"));
-        assert_eq!(server.generate_kubeconfig.as_deref(), Some(Path::new("/etc/kubernetes/aws-iam-authenticator/kubeconfig.yaml")));
+        assert_eq!(server.generate_kubeconfig.as_deref(), Some("/etc/kubernetes/aws-iam-authenticator/kubeconfig.yaml"));
     }
 
     #[test]
@@ -316,14 +338,15 @@ mod tests {
     #[test]
     fn the_last_of_a_repeated_flag_wins_and_lists_grow() {
         let (_, server) = server("arngate server --port 1 --port=2 --backend-mode CRD --backend-mode EKSConfigMap,MountedFile");
-        assert_eq!(server.port, Some(2));
-        assert_eq!(server.backend_mode, ["CRD", "EKSConfigMap", "MountedFile"]);
+        assert_eq!(server.port.as_deref(), Some("2"));
+        assert_eq!(server.backend_mode, ["CRD", "EKSConfigMap,MountedFile"]);
     }
 
     #[test]
     fn camel_case_flags_are_the_references() {
         let (_, server) = server("arngate server --ec2-describeInstances-qps 7 --ec2-describeInstances-burst=3");
-        assert_eq!((server.ec2_describe_instances_qps, server.ec2_describe_instances_burst), (Some(7), Some(3)));
+        let limits = (server.ec2_describe_instances_qps.as_deref(), server.ec2_describe_instances_burst.as_deref());
+        assert_eq!(limits, (Some("7"), Some("3")));
     }
 
     #[test]
@@ -337,25 +360,7 @@ mod tests {
             let global = parse(line).unwrap().global;
             assert_eq!(global.cluster_id.as_deref(), Some("prod"), "{line}");
             assert_eq!(global.config.as_deref(), Some(Path::new("f.yaml")), "{line}");
-            assert_eq!((global.log_format.as_str(), global.log_verbosity.as_deref()), ("json", Some("debug")), "{line}");
-        }
-    }
-
-    #[test]
-    fn feature_gates_are_the_references() {
-        let global = parse(
-            "arngate server --feature-gates=SSORoleMatch=false,IAMIdentityMappingCRD=true --feature-gates ConfiguredInitDirectories=1",
-        )
-        .unwrap()
-        .global;
-        let expected = [
-            (FeatureGate::SsoRoleMatch, false),
-            (FeatureGate::IamIdentityMappingCrd, true),
-            (FeatureGate::ConfiguredInitDirectories, true),
-        ];
-        assert_eq!(global.feature_gates, expected);
-        for bad in ["Foo=true", "SSORoleMatch", "SSORoleMatch=maybe"] {
-            assert!(parse(&format!("arngate server --feature-gates={bad}")).is_err(), "{bad}");
+            assert_eq!((global.log_format.as_deref(), global.log_verbosity.as_deref()), (Some("json"), Some("debug")), "{line}");
         }
     }
 
@@ -374,17 +379,48 @@ mod tests {
 
     #[test]
     fn the_flag_wins_over_the_environment_and_that_over_the_file() {
-        let context = |flag: Option<&str>, variables: &[(&str, &str)]| Context {
-            program: "arngate",
-            global: Global { cluster_id: flag.map(str::to_owned), ..parse("arngate").unwrap().global },
-            env: Env::from_slice(variables),
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.yaml");
+        std::fs::write(&file, "clusterID: from-file").unwrap();
+        let cluster_id = |flags: &str, variables: &[(&str, &str)]| {
+            let line = format!("arngate token --config {} {flags}", file.display());
+            let context = Context {
+                program: "arngate",
+                global: parse(&line).unwrap().global,
+                env: Env::from_slice(variables),
+                log: LogSettings::default(),
+            };
+            context.client_config(&context.overrides()).unwrap().cluster_id
         };
         let variables = [("KUBERNETES_AWS_AUTHENTICATOR_CLUSTER_ID", "from-env")];
-        let file = ConfigFile { cluster_id: Some("from-file".to_owned()), ..ConfigFile::default() };
-        assert_eq!(context(Some("from-flag"), &variables).cluster_id(&file).as_deref(), Some("from-flag"));
-        assert_eq!(context(None, &variables).cluster_id(&file).as_deref(), Some("from-env"));
-        assert_eq!(context(None, &[("KUBERNETES_AWS_AUTHENTICATOR_CLUSTER_ID", "")]).cluster_id(&file).as_deref(), Some("from-file"));
-        assert_eq!(context(Some(""), &variables).cluster_id(&file), None, "an empty flag is one that was given");
-        assert_eq!(context(None, &[]).cluster_id(&ConfigFile::default()), None);
+        assert_eq!(cluster_id("-i from-flag", &variables).as_deref(), Some("from-flag"));
+        assert_eq!(cluster_id("", &variables).as_deref(), Some("from-env"));
+        assert_eq!(cluster_id("", &[("KUBERNETES_AWS_AUTHENTICATOR_CLUSTER_ID", "")]).as_deref(), Some("from-file"));
+        assert_eq!(cluster_id("--cluster-id=", &variables), None, "an empty flag is one that was given");
+    }
+
+    /// CONTRACT of the installers: each flag of `server` reaches the setting of its name.
+    #[test]
+    fn flags_of_server_become_settings() {
+        let (global, server) = server(
+            "aws-iam-authenticator server -i prod --partition=aws-cn --generate-kubeconfig=/g --kubeconfig-pregenerated --state-dir=/s \
+             --kubeconfig=/k --master=https://m --address=0.0.0.0 --backend-mode=MountedFile --port=1234 \
+             --ec2-describeInstances-qps=7 --ec2-describeInstances-burst=3 --sts-deadline=4s --cache-ttl=1m --deny-status=403 \
+             --access-log=all --clock-skew=2m --arn-patterns=true --sts-max-in-flight=9 --cache-stale-if-down=false",
+        );
+        let context = Context { program: REFERENCE, global, env: Env::from_slice(&[]), log: LogSettings::default() };
+        let config = config::load(&server.overrides(&context), &context.environment()).unwrap().value;
+        assert_eq!((config.cluster_id.as_str(), config.partition.name()), ("prod", "aws-cn"));
+        assert_eq!((config.listen.address.to_string().as_str(), config.listen.port), ("0.0.0.0", 1234));
+        assert_eq!((config.ec2.qps, config.ec2.burst), (7, 3));
+        assert_eq!(config.bootstrap.state_dir, Path::new("/s"));
+        assert_eq!(config.bootstrap.generate_kubeconfig, Path::new("/g"));
+        assert!(config.bootstrap.kubeconfig_pregenerated && !config.cache.stale_if_down);
+        assert_eq!(
+            (config.kubernetes.kubeconfig.as_deref(), config.kubernetes.master.as_deref()),
+            (Some(Path::new("/k")), Some("https://m"))
+        );
+        assert_eq!((config.sts.deadline.as_secs(), config.sts.max_in_flight), (4, 9));
+        assert_eq!((config.cache.ttl.as_secs(), config.clock_skew.as_secs()), (60, 120));
     }
 }

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{ArgAction, Args};
+use arngate_server::config::{ClientConfig, Overrides};
+use clap::Args;
 use zeroize::Zeroizing;
 
-use super::{ConfigFile, Context, Stray, boolean, complain, print_line};
+use super::{Context, Stray, boolean, complain, escaped, print_line};
 use crate::client::credentials::{self, Request, Role, Session, variable};
 use crate::client::{exec_credential, presign};
 use crate::instant;
@@ -30,17 +31,14 @@ pub(super) struct Token {
     #[arg(short, long, value_name = "NAME", allow_hyphen_values = true)]
     session_name: Option<String>,
     /// Print the token alone, for tools that take a bearer token
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true,
-          value_name = "BOOL", value_parser = boolean, action = ArgAction::Set)]
-    token_only: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean)]
+    token_only: Option<bool>,
     /// Name the role's session as the session of the credentials that assume it
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true,
-          value_name = "BOOL", value_parser = boolean, action = ArgAction::Set)]
-    forward_session_name: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean)]
+    forward_session_name: Option<bool>,
     /// Keep credentials on disk until they expire (not in this version: a warning, and no cache)
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true,
-          value_name = "BOOL", value_parser = boolean, action = ArgAction::Set)]
-    cache: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean)]
+    cache: Option<bool>,
     #[command(flatten)]
     stray: Stray,
 }
@@ -48,44 +46,47 @@ pub(super) struct Token {
 impl Token {
     pub(super) fn run(self, context: &Context) -> ExitCode {
         self.stray.warn();
-        let config = match ConfigFile::read(context.global.config.as_deref()) {
-            Ok(config) => config,
-            Err(error) => {
-                complain(format_args!("{error:#}"));
-                return ExitCode::FAILURE;
-            }
-        };
-        let Some(cluster_id) = context.cluster_id(&config) else {
+        let Some(config) = context.client_config(&self.overrides(context)) else { return ExitCode::FAILURE };
+        let Some(cluster_id) = config.cluster_id.clone() else {
             return context.complain_with_usage("token", "Error: cluster ID not specified");
         };
-        let session_name = self.session_name.as_ref().or(config.session_name.as_ref()).filter(|name| !name.is_empty());
-        if self.forward_session_name && session_name.is_some() {
+        if config.forward_session_name && config.session_name.is_some() {
             return context.complain_with_usage("token", "Error: cannot specify both --forward-session-name and --session-name parameter");
         }
-        if self.cache {
+        if config.cache {
             complain("Warning: --cache is not in this version; the token is made without it");
         }
-        let request = self.request(context, &config, session_name);
-        match make(&request, &cluster_id, self.token_only, context) {
+        let token_only = config.token_only;
+        match make(&request(config), &cluster_id, token_only, context) {
             Ok(line) => print_line(&line),
             Err(error) => {
-                complain(format_args!("could not get token: {error:#}"));
+                complain(format_args!("could not get token: {}", escaped(&error)));
                 ExitCode::FAILURE
             }
         }
     }
 
-    fn request(&self, context: &Context, config: &ConfigFile, session_name: Option<&String>) -> Request {
-        let given = |flag: Option<&String>, file: Option<&String>| flag.or(file).filter(|value| !value.is_empty()).cloned();
-        let session = match session_name {
-            _ if self.forward_session_name => Session::Forwarded,
-            Some(name) => Session::Named(name.clone()),
-            None => Session::Unnamed,
-        };
-        let external_id = given(self.external_id.as_ref(), config.external_id.as_ref());
-        let role = context.from_flag_env_or(self.role.as_ref(), "DEFAULT_ROLE", config.role.as_ref());
-        Request { region: given(self.region.as_ref(), config.region.as_ref()), role: role.map(|arn| Role { arn, external_id, session }) }
+    fn overrides(&self, context: &Context) -> Overrides {
+        Overrides {
+            cache: self.cache,
+            external_id: self.external_id.clone(),
+            forward_session_name: self.forward_session_name,
+            region: self.region.clone(),
+            role: self.role.clone(),
+            session_name: self.session_name.clone(),
+            token_only: self.token_only,
+            ..context.overrides()
+        }
     }
+}
+
+fn request(config: ClientConfig) -> Request {
+    let session = match config.session_name {
+        _ if config.forward_session_name => Session::Forwarded,
+        Some(name) => Session::Named(name),
+        None => Session::Unnamed,
+    };
+    Request { region: config.region, role: config.role.map(|arn| Role { arn, external_id: config.external_id, session }) }
 }
 
 /// The line to print. It holds a bearer token, so it is overwritten after use.

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use arngate_core::Partition;
+use arngate_server::config::Overrides;
 use clap::Args;
 
-use super::{ConfigFile, Context, Stray, complain, inspect, print_line};
+use super::{Context, Stray, complain, escaped, print_line};
 
 /// Verify a token, and print whose it is
 ///
@@ -21,9 +22,9 @@ pub(super) struct Verify {
     /// Output format: json, or Go's form of the same
     #[arg(short, long, value_name = "FORMAT", default_value = "", hide_default_value = true)]
     output: String,
-    /// AWS partition
-    #[arg(long, value_name = "PARTITION", default_value = "aws", value_parser = inspect::partition)]
-    partition: Partition,
+    /// AWS partition [default: aws]
+    #[arg(long, value_name = "PARTITION")]
+    partition: Option<String>,
     /// Prove the token with the keys of this bundle, a file or a folder, instead of asking STS
     #[arg(long, value_name = "BUNDLE")]
     offline: Option<PathBuf>,
@@ -56,26 +57,21 @@ impl Verify {
         let Some(token) = self.token.as_deref().filter(|token| !token.is_empty()) else {
             return context.complain_with_usage("verify", "error: token not specified");
         };
-        let config = match ConfigFile::read(context.global.config.as_deref()) {
-            Ok(config) => config,
-            Err(error) => {
-                complain(format_args!("{error:#}"));
-                return ExitCode::FAILURE;
-            }
-        };
-        let Some(cluster_id) = context.cluster_id(&config) else {
+        let overrides = Overrides { partition: self.partition.clone(), ..context.overrides() };
+        let Some(config) = context.client_config(&overrides) else { return ExitCode::FAILURE };
+        let Some(cluster_id) = &config.cluster_id else {
             return context.complain_with_usage("verify", "error: cluster ID not specified");
         };
-        match self.verify(token, &cluster_id) {
+        match self.verify(token, cluster_id, config.partition) {
             Ok(verified) => print_line(&verified.to_text(&self.output)),
             Err(error) => {
-                complain(format_args!("could not verify token: {error:#}"));
+                complain(format_args!("could not verify token: {}", escaped(&error)));
                 ExitCode::FAILURE
             }
         }
     }
 
-    fn verify(&self, _token: &str, _cluster_id: &str) -> anyhow::Result<Verified> {
+    fn verify(&self, _token: &str, _cluster_id: &str, _partition: Partition) -> anyhow::Result<Verified> {
         anyhow::bail!("this build has no prover")
     }
 }

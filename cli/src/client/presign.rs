@@ -187,6 +187,6 @@ mod tests {
         assert_eq!(sign_with(&"A".repeat(500), None, "prod"), Err(PresignError::Refused(arngate_core::Error::AccessKey)));
         let long = "x".repeat(4000);
         assert_eq!(sign_with("ASIAIOSFODNN7EXAMPLE", Some(&long), "prod"), Err(PresignError::Refused(arngate_core::Error::Length)));
-        assert_eq!(sign_with("AKIAIOSFODNN7EXAMPLE", None, " prod"), Err(PresignError::ClusterId(ClusterIdError::Blanks)));
+        assert_eq!(sign_with("AKIAIOSFODNN7EXAMPLE", None, "pr\nod"), Err(PresignError::ClusterId(ClusterIdError::Bytes)));
     }
 }

@@ -16,7 +16,7 @@ use arngate_core::{ClusterId, Partition, UnixSeconds};
 use clap::{Args, ValueEnum};
 
 use self::judge::{Judge, Keys, Report};
-use super::{Context, complain};
+use super::{Context, complain, escaped};
 use crate::instant;
 
 /// Say what tokens claim, and which check of the server refuses them
@@ -66,7 +66,7 @@ impl Inspect {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(error) => {
-                complain(format_args!("could not inspect: {error:#}"));
+                complain(format_args!("could not inspect: {}", escaped(&error)));
                 ExitCode::FAILURE
             }
         }

@@ -28,7 +28,7 @@ impl FeatureGates {
         let (mut all_alpha, mut init, mut crd, mut sso) = (None, None, None, None);
         for pair in overrides.feature_gates.iter().flat_map(|gates| gates.split(',')).filter(|pair| !pair.is_empty()) {
             let error = |message| findings.error(Place::Flag(FLAG), message);
-            let (name, value) = pair.split_once('=').map_or((pair.trim(), None), |(name, value)| (name.trim(), Some(value.trim())));
+            let (name, value) = pair.split_once('=').map_or_else(|| (pair.trim(), None), |(name, value)| (name.trim(), Some(value.trim())));
             let Some(value) = value else {
                 error(format!("missing bool value for {}", name.escape_debug()));
                 continue;

@@ -19,7 +19,7 @@ use super::settings::{
     AccessLog, AdminSettings, AnswerSettings, BootstrapSettings, CacheSettings, Config, DenyStatus, Ec2Settings, KubernetesSettings,
     ListenSettings, OfflineSettings, ProverKind, RateSettings, StsSettings,
 };
-use crate::document::reader::{boolean, distance, duration, integer, size_bytes};
+use crate::document::reader::{Span, boolean, distance, duration, integer, size_bytes};
 use crate::document::{Field, Findings, Place, Section, Shown, Text};
 use crate::mapping::file::{self, account_ids, partition_named};
 use crate::mapping::{Backend, BackendMode, Snapshot};
@@ -39,6 +39,12 @@ const DEADLINE_MOST: Duration = Duration::from_secs(30);
 
 /// A token's life, beyond which nothing is believed anyway.
 const TTL_MOST: Duration = Duration::from_secs(15 * 60);
+
+/// Calls a second beyond which a limit is none: more than any AWS API answers.
+const RATE_MOST: u32 = 100_000;
+
+/// Calls at one time: as many as there can be file descriptors by default, with room for clients.
+const IN_FLIGHT_MOST: u16 = 4096;
 
 /// The reader of the server's settings, with what all parts of it need.
 struct Reader<'a> {
@@ -74,7 +80,7 @@ impl<'a> Reader<'a> {
         let config = Config {
             cluster_id,
             partition,
-            clock_skew: clock_skew.unwrap_or(Duration::from_secs(DEFAULT_MAX_AHEAD_SECS.into())),
+            clock_skew: clock_skew.unwrap_or_else(|| Duration::from_secs(DEFAULT_MAX_AHEAD_SECS.into())),
             provers,
             offline,
             sts: self.sts(server.section("sts"), partition, region.as_deref()),
@@ -87,8 +93,8 @@ impl<'a> Reader<'a> {
             mappings: self.mappings(&mut server, &options),
             ec2: self.ec2(&mut server),
             kubernetes: KubernetesSettings {
-                kubeconfig: self.text("--kubeconfig", o.kubeconfig.as_ref(), &mut server, "kubeconfig").map(path),
-                master: self.text("--master", o.master.as_ref(), &mut server, "master").map(|text| text.text),
+                kubeconfig: Self::text("--kubeconfig", o.kubeconfig.as_ref(), &mut server, "kubeconfig").map(path),
+                master: Self::text("--master", o.master.as_ref(), &mut server, "master").map(|text| text.text),
             },
             feature_gates,
         };
@@ -98,9 +104,14 @@ impl<'a> Reader<'a> {
     }
 
     /// The text of a setting: the flag's, else the file's. An empty one is none.
-    fn text(&self, name: &'static str, given: Option<&String>, section: &mut Section<'a>, key: &'static str) -> Option<Text> {
+    fn text(name: &'static str, given: Option<&String>, section: &mut Section<'a>, key: &'static str) -> Option<Text> {
+        Self::or(flag(name, given), section, key)
+    }
+
+    /// A flag's text, else the file's. The key is taken in any case: beside a flag it is not unknown.
+    fn or(given: Option<Text>, section: &mut Section<'a>, key: &'static str) -> Option<Text> {
         let file = section.text(key);
-        some(flag(name, given).or(file))
+        some(given.or(file))
     }
 
     /// What `parse` makes of the text of a setting.
@@ -112,7 +123,7 @@ impl<'a> Reader<'a> {
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
-        self.text(name, given, section, key)?.read(self.findings, parse)
+        Self::text(name, given, section, key)?.read(self.findings, parse)
     }
 
     fn switch(&self, given: Option<bool>, section: &mut Section<'a>, key: &'static str, default: bool) -> bool {
@@ -152,7 +163,7 @@ impl<'a> Reader<'a> {
 
     fn provers(&self, server: &mut Section<'a>) -> (Vec<ProverKind>, Option<OfflineSettings>) {
         let mut section = server.section("offline");
-        let bundle = self.text("--offline-bundle", self.overrides.offline_bundle.as_ref(), &mut section, "bundle");
+        let bundle = Self::text("--offline-bundle", self.overrides.offline_bundle.as_ref(), &mut section, "bundle");
         section.finish();
         let field = server.take("provers");
         let Some(names) = list("--provers", &self.overrides.provers, field.as_ref()) else {
@@ -173,7 +184,7 @@ impl<'a> Reader<'a> {
             });
             match prover {
                 Some(prover) if provers.contains(&prover) => {
-                    self.findings.error(name.place.clone(), format!("{} is there twice", name.text))
+                    self.findings.error(name.place.clone(), format!("{} is there twice", name.text));
                 }
                 Some(ProverKind::Offline) if bundle.is_none() => {
                     self.findings.error(name.place.clone(), "offline needs server.offline.bundle (--offline-bundle)");
@@ -204,7 +215,7 @@ impl<'a> Reader<'a> {
         let o = self.overrides;
         let hosts = StsHosts::new(partition).with_own_region(region);
         let endpoints = self.endpoints(&mut section, &hosts);
-        let ca_file = self.text("--sts-ca-file", o.sts_ca_file.as_ref(), &mut section, "caFile");
+        let ca_file = Self::text("--sts-ca-file", o.sts_ca_file.as_ref(), &mut section, "caFile");
         let bundle = variable("AWS_CA_BUNDLE", self.environment.aws_ca_bundle.as_ref());
         let field = section.take("regions");
         let regions = list("--sts-regions", &o.sts_regions, field.as_ref());
@@ -213,16 +224,17 @@ impl<'a> Reader<'a> {
         let spans = |most| duration(Duration::from_millis(1)..=most);
         let deadline = self.read("--sts-deadline", o.sts_deadline.as_ref(), &mut section, "deadline", spans(DEADLINE_MOST));
         let deadline = deadline.unwrap_or(Duration::from_secs(5));
-        let attempt = self.text("--sts-attempt-timeout", o.sts_attempt_timeout.as_ref(), &mut section, "attemptTimeout");
+        let attempt = Self::text("--sts-attempt-timeout", o.sts_attempt_timeout.as_ref(), &mut section, "attemptTimeout");
         let attempt_timeout = attempt.and_then(|text| {
             let value = text.read(self.findings, spans(DEADLINE_MOST))?;
             if value > deadline {
-                self.findings.error(text.place, format!("expected no more than the deadline, which is {deadline:?}, found {}", text.text));
+                self.findings
+                    .error(text.place, format!("expected no more than the deadline, which is {}, found {}", Span(deadline), text.text));
             }
             Some(value)
         });
         let most_in_flight =
-            self.read("--sts-max-in-flight", o.sts_max_in_flight.as_ref(), &mut section, "maxInFlight", integer(1..=4096_u16));
+            self.read("--sts-max-in-flight", o.sts_max_in_flight.as_ref(), &mut section, "maxInFlight", integer(1..=IN_FLIGHT_MOST));
         let rate = self.rate(&mut section);
         section.finish();
         StsSettings {
@@ -230,7 +242,7 @@ impl<'a> Reader<'a> {
             ca_files: bundle.iter().chain(&ca_file).filter_map(|text| self.existing(text)).collect(),
             regions,
             deadline,
-            attempt_timeout: attempt_timeout.unwrap_or(Duration::from_secs(2).min(deadline)),
+            attempt_timeout: attempt_timeout.unwrap_or_else(|| Duration::from_secs(2).min(deadline)),
             max_in_flight: most_in_flight.unwrap_or(64).into(),
             rate,
         }
@@ -275,14 +287,16 @@ impl<'a> Reader<'a> {
     fn rate(&self, section: &mut Section<'a>) -> Option<RateSettings> {
         let rate = self.read("--sts-rate", self.overrides.sts_rate.as_ref(), section, "rate", |text| match text {
             "none" => Ok(None),
-            _ => integer(1..=100_000_u32)(text).map(Some).map_err(|error| format!("{error}; or none")),
+            _ => integer(1..=RATE_MOST)(text)
+                .map(Some)
+                .map_err(|_| format!("expected none or a number from 1 to {RATE_MOST}, found {}", Shown(text))),
         });
-        let burst = self.text("--sts-burst", self.overrides.sts_burst.as_ref(), section, "burst");
+        let burst = Self::text("--sts-burst", self.overrides.sts_burst.as_ref(), section, "burst");
         let per_second = rate.flatten();
         if let (None, Some(burst)) = (per_second, &burst) {
             self.findings.warn(burst.place.clone(), "has no effect without a rate");
         }
-        let burst = burst.and_then(|text| text.read(self.findings, integer(1..=100_000_u32)));
+        let burst = burst.and_then(|text| text.read(self.findings, integer(1..=RATE_MOST)));
         per_second.map(|per_second| RateSettings { per_second, burst: burst.unwrap_or(per_second) })
     }
 
@@ -294,11 +308,11 @@ impl<'a> Reader<'a> {
             text
         };
         let lives = duration(Duration::ZERO..=TTL_MOST);
-        let ttl = self.text("--cache-ttl", o.cache_ttl.as_ref(), &mut section, "ttl").map(later);
-        let max_bytes = self.text("--cache-max-bytes", o.cache_max_bytes.as_ref(), &mut section, "maxBytes").map(later);
-        let negative_ttl = self.text("--cache-negative-ttl", o.cache_negative_ttl.as_ref(), &mut section, "negativeTtl").map(later);
+        let ttl = Self::text("--cache-ttl", o.cache_ttl.as_ref(), &mut section, "ttl").map(later);
+        let max_bytes = Self::text("--cache-max-bytes", o.cache_max_bytes.as_ref(), &mut section, "maxBytes").map(later);
+        let negative_ttl = Self::text("--cache-negative-ttl", o.cache_negative_ttl.as_ref(), &mut section, "negativeTtl").map(later);
         let stale = flag("--cache-stale-if-down", o.cache_stale_if_down.map(|stale| stale.to_string()).as_ref());
-        let stale = stale.or(some(section.text("staleIfDown"))).map(later);
+        let stale = Self::or(stale, &mut section, "staleIfDown").map(later);
         section.finish();
         CacheSettings {
             ttl: ttl.and_then(|text| text.read(self.findings, &lives)).unwrap_or(Duration::from_secs(5 * 60)),
@@ -318,8 +332,8 @@ impl<'a> Reader<'a> {
     fn bootstrap(&self, server: &mut Section<'a>) -> BootstrapSettings {
         let o = self.overrides;
         let host = self.read("--hostname", o.hostname.as_ref(), server, "hostname", hostname);
-        let state_dir = self.text("--state-dir", o.state_dir.as_ref(), server, "stateDir");
-        let kubeconfig = self.text("--generate-kubeconfig", o.generate_kubeconfig.as_ref(), server, "generateKubeconfig");
+        let state_dir = Self::text("--state-dir", o.state_dir.as_ref(), server, "stateDir");
+        let kubeconfig = Self::text("--generate-kubeconfig", o.generate_kubeconfig.as_ref(), server, "generateKubeconfig");
         BootstrapSettings {
             hostname: host.unwrap_or_else(|| "localhost".into()),
             state_dir: state_dir.map_or_else(|| "/var/aws-iam-authenticator".into(), path),
@@ -353,7 +367,7 @@ impl<'a> Reader<'a> {
 
     fn ec2(&self, server: &mut Section<'a>) -> Ec2Settings {
         let o = self.overrides;
-        let whole = || integer(1..=100_000_u32);
+        let whole = || integer(1..=RATE_MOST);
         let qps =
             self.read("--ec2-describeInstances-qps", o.ec2_describe_instances_qps.as_ref(), server, "ec2DescribeInstancesQps", whole());
         let burst = self.read(
@@ -475,15 +489,16 @@ impl<'a> Reader<'a> {
         let refuse = |place| self.findings.error(place, "client certificates are not supported by this version yet");
         let mut webhook_client = server.section("webhookClient");
         let certificate =
-            self.text("--webhook-client-certificate", o.webhook_client_certificate.as_ref(), &mut webhook_client, "certificate");
-        let key = self.text("--webhook-client-key", o.webhook_client_key.as_ref(), &mut webhook_client, "key");
+            Self::text("--webhook-client-certificate", o.webhook_client_certificate.as_ref(), &mut webhook_client, "certificate");
+        let key = Self::text("--webhook-client-key", o.webhook_client_key.as_ref(), &mut webhook_client, "key");
         webhook_client.finish();
-        let ca_file = self.text("--client-ca-file", o.client_ca_file.as_ref(), server, "clientCAFile");
+        let ca_file = Self::text("--client-ca-file", o.client_ca_file.as_ref(), server, "clientCAFile");
         let field = server.take("clientNames");
         let names = list("--client-names", &o.client_names, field.as_ref()).unwrap_or_default();
         [ca_file, certificate, key, names.into_iter().next()].into_iter().flatten().for_each(|text| refuse(text.place));
 
-        let reuse_port = flag("--reuse-port", o.reuse_port.map(|reuse| reuse.to_string()).as_ref()).or(some(server.text("reusePort")));
+        let reuse_port = flag("--reuse-port", o.reuse_port.map(|reuse| reuse.to_string()).as_ref());
+        let reuse_port = Self::or(reuse_port, server, "reusePort");
         if let Some(text) = reuse_port
             && text.read(self.findings, boolean) == Some(true)
         {

@@ -173,6 +173,22 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// Text from a document without quotes, such as a key in a path: all but printable ASCII is escaped, and it is cut at 80 characters.
+pub(super) fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for character in text.chars().take(SHOWN_CHARS) {
+        if character.is_ascii_graphic() || character == ' ' {
+            out.push(character);
+        } else {
+            out.extend(character.escape_unicode());
+        }
+    }
+    if text.chars().nth(SHOWN_CHARS).is_some() {
+        out.push('…');
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,7 +219,9 @@ mod tests {
     #[test]
     fn shows_no_control_characters_and_no_marks_of_direction() {
         assert_eq!(Shown("a\u{1b}[2J\n\u{202e}b").to_string(), r#""a\u{1b}[2J\n\u{202e}b""#);
+        assert_eq!(escaped("a\u{1b}[2J\n\u{202e}b'"), r"a\u{1b}[2J\u{a}\u{202e}b'");
         let long = "x".repeat(1000);
+        assert_eq!(escaped(&long).chars().count(), SHOWN_CHARS + 1);
         assert_eq!(Shown(&long).to_string().chars().count(), SHOWN_CHARS + 3);
     }
 }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::finding::{Findings, Place, Shown};
+use super::finding::{Findings, Place, Shown, escaped};
 use super::tree::{Entry, Node, Position, Value};
 
 /// A map whose keys are taken one by one; those that nobody took are unknown.
@@ -87,7 +87,8 @@ impl<'a> Section<'a> {
     /// All keys and values: for maps whose keys are not ours.
     #[must_use]
     pub fn into_fields(self) -> Vec<(&'a str, Field<'a>)> {
-        let field = |entry: &'a Entry| (entry.key.as_str(), Field { node: &entry.node, origin: self.origin.below(&entry.written) });
+        let field =
+            |entry: &'a Entry| (entry.key.as_str(), Field { node: &entry.node, origin: self.origin.below(&escaped(&entry.written)) });
         self.entries.iter().map(field).collect()
     }
 
@@ -300,7 +301,22 @@ pub fn duration(range: RangeInclusive<Duration>) -> impl Fn(&str) -> Result<Dura
         if range.contains(&duration) {
             Ok(duration)
         } else {
-            Err(format!("expected a duration from {:?} to {:?}, found {}", range.start(), range.end(), Shown(text)))
+            Err(format!("expected a duration from {} to {}, found {}", Span(*range.start()), Span(*range.end()), Shown(text)))
+        }
+    }
+}
+
+/// A duration as it would be written: in one unit, the largest that divides it.
+#[derive(Clone, Copy, Debug)]
+pub struct Span(pub Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        match millis {
+            _ if !millis.is_multiple_of(1000) => write!(f, "{millis}ms"),
+            _ if millis == 0 || !millis.is_multiple_of(60_000) => write!(f, "{}s", millis / 1000),
+            _ => write!(f, "{}m", millis / 60_000),
         }
     }
 }
@@ -500,7 +516,7 @@ mod tests {
             assert_eq!(duration(Duration::ZERO..=day)(text).ok(), expected, "{text}");
         }
         insta::assert_snapshot!(duration(Duration::ZERO..=day)("5").unwrap_err(), @r#"expected a duration with its unit, such as 500ms, 5s or 1m30s, found "5""#);
-        insta::assert_snapshot!(duration(Duration::ZERO..=day)("25h").unwrap_err(), @r#"expected a duration from 0ns to 86400s, found "25h""#);
+        insta::assert_snapshot!(duration(Duration::ZERO..=day)("25h").unwrap_err(), @r#"expected a duration from 0s to 1440m, found "25h""#);
         assert_eq!(size_bytes(0..=u64::MAX)("8MiB"), Ok(8 << 20));
         assert_eq!(size_bytes(0..=u64::MAX)("17B"), Ok(17));
         insta::assert_snapshot!(size_bytes(0..=1024)("8").unwrap_err(), @r#"expected a size with its unit, such as 512KiB or 8MiB, found "8""#);

@@ -62,7 +62,8 @@ pub fn read(section: &mut Section<'_>, options: &Options, reserved_prefixes: Vec
 }
 
 fn entries<'a>(section: &mut Section<'a>, key: &'static str, read: impl Fn(&Field<'a>) -> Option<Mapping>) -> Vec<Entry<'a>> {
-    let fields = section.take(key).map(|field| field.list()).unwrap_or_default();
+    // An empty text is an empty list, as in the reference.
+    let fields = section.take(key).filter(|field| !field.is_empty_text()).map(|field| field.list()).unwrap_or_default();
     fields.into_iter().filter_map(|field| Some(Entry { mapping: read(&field)?, field })).collect()
 }
 
@@ -403,6 +404,14 @@ server:
         assert_eq!(user_of(backend.clone(), ROLE.0, ROLE.1), "second role []");
         assert_eq!(user_of(backend.clone(), USER.0, USER.1), "bob as a role []");
         assert_eq!(user_of(backend, SSO.0, SSO.1), "first pattern []");
+    }
+
+    #[test]
+    fn nothing_is_an_empty_list() {
+        for nothing in ["", "~", "''", "[]"] {
+            let text = format!("server:\n  mapRoles: {nothing}\n  mapUsers: {nothing}\n  mapAccounts: {nothing}\n");
+            assert!(load(OPTIONS, &text).unwrap().0.mappings().is_empty(), "{nothing}");
+        }
     }
 
     #[test]

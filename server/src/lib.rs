@@ -1,3 +1,5 @@
 //! Stub.
 
+pub mod clock;
 pub mod document;
+pub mod telemetry;

@@ -2,4 +2,5 @@
 
 pub mod clock;
 pub mod document;
+pub mod prover;
 pub mod telemetry;

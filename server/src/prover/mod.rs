@@ -1,0 +1,3 @@
+//! Who proves a token.
+
+pub mod offline;

@@ -1,3 +1,4 @@
 //! Who proves a token.
 
 pub mod offline;
+pub mod sts;

@@ -11,6 +11,8 @@ mod connector;
 mod document;
 mod response;
 mod roots;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::time::Duration;

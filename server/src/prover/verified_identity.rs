@@ -170,3 +170,58 @@ impl fmt::Debug for VerifiedIdentity {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::tests::{SIGNER, keyring, realm};
+    use super::super::{Prover, TokenBuffer};
+    use super::*;
+
+    fn verified(account: &str, arn: &str, user_id: &str) -> Result<VerifiedIdentity, IdentityError> {
+        let realm = realm(vec![Prover::Offline(keyring())]);
+        let token = SIGNER.token();
+        let mut buffer = TokenBuffer::new();
+        let now = Now { unix: UnixSeconds::new(1_795_521_600), monotonic: Duration::ZERO };
+        let request = realm.check(token.as_bytes(), &mut buffer, now.unix).unwrap();
+        let claim = Claim::of(&request);
+        VerifiedIdentity::new(&realm, claim, Source::Sts, now, Told { account, arn, user_id })
+    }
+
+    #[test]
+    fn keeps_every_part_apart() {
+        let arn = "arn:aws:sts::123456789012:assumed-role/Admin/jane@example.com";
+        let verified = verified("123456789012", arn, "AROAEXAMPLE:jane@example.com").unwrap();
+        let identity = verified.identity();
+        assert_eq!((identity.account_id(), identity.arn()), ("123456789012", arn));
+        assert_eq!((identity.user_id(), identity.session_name()), ("AROAEXAMPLE", "jane@example.com"));
+        assert_eq!((verified.access_key_id(), verified.sts_host()), (SIGNER.access_key_id, "sts.us-east-1.amazonaws.com"));
+    }
+
+    #[test]
+    fn is_made_of_nothing_that_does_not_agree() {
+        let user = "arn:aws:iam::123456789012:user/x";
+        assert_eq!(verified("123456789013", user, "AIDAEXAMPLE"), Err(IdentityError::Account));
+        assert_eq!(verified("123456789012", user, ""), Err(IdentityError::UserId));
+        assert_eq!(verified("123456789012", "arn:aws-cn:iam::123456789012:user/x", "AIDAEXAMPLE"), Err(IdentityError::Partition));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_could_be_made_can_be_read(
+            arn in "(arn|ARN):(aws|AWS|aws-cn):(iam|sts)::[01]{12}:(user|role|root|assumed-role|federated-user)(/[a:é\u{1b} ]{0,3}){0,3}",
+            user_id in "[A:é\u{1b}]{0,6}",
+            account in "[01]{12}",
+        ) {
+            let told = arn.split(':').nth(4).unwrap_or_default();
+            for account in [told, account.as_str()] {
+                if let Ok(verified) = verified(account, &arn, &user_id) {
+                    let (read, debug) = (verified.identity(), format!("{verified:?}"));
+                    proptest::prop_assert_eq!((read.arn(), read.account_id()), (arn.as_str(), account));
+                    proptest::prop_assert_eq!(debug.find('\u{1b}'), None);
+                }
+            }
+        }
+    }
+}

@@ -34,8 +34,7 @@ impl Bundle {
     /// # Errors
     ///
     /// All that is wrong with them: a file that is not root's or ours, or that others can reach; and by line what does not belong into a
-    /// bundle for this
-    /// partition. No key is in any message.
+    /// bundle for this partition. No key is in any message.
     pub fn load(path: &Path, partition: Partition) -> Result<Self, Errors> {
         file::load(path, partition)
     }

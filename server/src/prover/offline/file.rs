@@ -44,8 +44,7 @@ pub(super) fn load(path: &Path, partition: Partition) -> Result<Bundle, Errors> 
 }
 
 /// The file itself, or the files of a folder in the order of their names. What begins with a dot is not one of them: a volume of Kubernetes
-/// keeps its
-/// versions in `..2026_11_24…`, and the link `..data` says which of them counts; the files are links through that one.
+/// keeps its versions in `..2026_11_24…`, and the link `..data` says which of them counts; the files are links through that one.
 fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     if !fs::metadata(path)?.is_dir() {
         return Ok(vec![path.into()]);
@@ -84,8 +83,7 @@ fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 }
 
 /// Who can read a bundle is its principals towards AWS; who can write one logs in as anybody. Reading by the group is let pass, because
-/// `fsGroup` of
-/// Kubernetes makes files 0440.
+/// `fsGroup` of Kubernetes makes files 0440.
 #[cfg_attr(not(unix), expect(dead_code, reason = "other systems have no modes"))]
 fn check_access(mode: u32, owner: u32, us: u32) -> Result<(), String> {
     let shown = mode & 0o7777;
@@ -186,10 +184,8 @@ fn signing_keys_of(partition: Partition, list: &Field<'_>) -> Vec<DailyKey> {
 }
 
 /// The values of the keys that a map must have. One that is missing is an error at `place`, where the map stands, and so is one that does
-/// not belong there: in a
-/// file that says whom to believe, a slip must not go unnoticed. It is told by its line and not by its name, which may be a piece of a key
-/// behind a
-/// comma too many.
+/// not belong there: in a file that says whom to believe, a slip must not go unnoticed. It is told by its line and not by its name, which
+/// may be a piece of a key behind a comma too many.
 fn take<'a, const N: usize>(section: Section<'a>, place: &Place, names: [&'static str; N]) -> [Option<Field<'a>>; N] {
     let findings = section.findings();
     let mut found = [const { None }; N];

@@ -1,8 +1,7 @@
 //! Proof without AWS: a signature is checked with a key that we were given, derived for one day and one region.
 //!
 //! A [`Bundle`] says whose keys these are; a [`Keyring`] is where the one in force is kept. Temporary credentials cannot be proved here,
-//! since nobody
-//! but AWS can open a session token.
+//! since nobody but AWS can open a session token.
 
 mod bundle;
 mod day;

@@ -30,8 +30,7 @@ const ANSWER_MAX_BYTES: usize = 64 * 1024;
 const HEAD_MAX_BYTES: usize = 16 * 1024;
 
 /// How long a connection is kept without a request. A proof has to be asked for again within minutes where clients come at all, and
-/// gateways on the way
-/// (NAT, load balancers) forget what is silent for longer.
+/// gateways on the way (NAT, load balancers) forget what is silent for longer.
 const IDLE: Duration = Duration::from_secs(50);
 
 /// Connections that are kept to one host; each costs some 40 kB.
@@ -130,7 +129,7 @@ impl Client {
             .build(connector);
         Self(Arc::new(Shared {
             http,
-            places: Semaphore::new(config.max_in_flight),
+            places: Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS)),
             deadline: config.deadline,
             attempt_timeout: config.attempt_timeout,
             max_in_flight: config.max_in_flight,
@@ -171,11 +170,11 @@ impl Call {
     /// The host comes out of the core's own table, and the query is the very bytes that were checked: nothing is parsed, decoded or written
     /// anew.
     fn new(host: &str, request: &StsRequest<'_>) -> Result<Self, Failure> {
-        let unfit = |what| Failure::Unavailable(Cause::Connection(format!("the {what} makes no HTTP request").into()));
+        let unfit =
+            |what| Failure::Unavailable(Cause::Connection { told: format!("the {what} makes no HTTP request").into(), passing: false });
         let url = request.url();
         let uri = Uri::builder().scheme("https").authority(host).path_and_query(format!("/?{}", url.query())).build();
-        let mut cluster_id = HeaderValue::from_str(request.cluster_id().as_str()).map_err(|_| unfit("cluster id"))?;
-        cluster_id.set_sensitive(false);
+        let cluster_id = HeaderValue::from_str(request.cluster_id().as_str()).map_err(|_| unfit("cluster id"))?;
         Ok(Self { uri: uri.map_err(|_| unfit("token's URL"))?, cluster_id, region: region_label(request) })
     }
 
@@ -246,10 +245,12 @@ impl Shared {
 fn no_answer(error: &legacy::Error) -> Failure {
     match find::<ConnectError>(error) {
         Some(ConnectError::NoSuchHost) => Failure::NoSuchHost,
-        Some(other) => Failure::Unavailable(Cause::Connection(other.to_string().into())),
+        Some(ConnectError::Other { told, passing }) => {
+            Failure::Unavailable(Cause::Connection { told: told.as_str().into(), passing: *passing })
+        }
         None => Failure::Unavailable(match find::<hyper::Error>(error) {
             // Somebody answered, but not in HTTP.
-            Some(error) if error.is_parse() => Cause::Connection(chain(error).into()),
+            Some(error) if error.is_parse() => Cause::Connection { told: chain(error).into(), passing: false },
             _ => Cause::Lost(chain(error).into()),
         }),
     }

@@ -37,8 +37,7 @@ use super::roots::Roots;
 const PORT: u16 = 443;
 
 /// Look-ups at a time. The resolver of the C library cannot be interrupted, and each look-up keeps a thread for as long as it takes; a
-/// resolver that hangs
-/// must not fill the process with threads.
+/// resolver that hangs must not fill the process with threads.
 const LOOK_UPS: usize = 16;
 
 /// Where to *connect* for a host of STS: a private endpoint, a relay, a test. SNI, Host and the certificate check stay the token's host.
@@ -102,7 +101,7 @@ impl Authority {
 
     /// For [`HttpConnector`], which looks at the host and the port only.
     fn to_uri(&self) -> Result<Uri, ConnectError> {
-        format!("http://{self}").parse().map_err(|_| ConnectError::Other("the host makes no URI".into()))
+        format!("http://{self}").parse().map_err(|_| ConnectError::lasting("the host makes no URI"))
     }
 }
 
@@ -147,9 +146,36 @@ pub(super) enum ConnectError {
     /// DNS does not know the name.
     #[error("there is no such host in DNS")]
     NoSuchHost,
-    /// The cause, with whom we tried to connect to.
-    #[error("{0}")]
-    Other(String),
+    /// With whom, and why.
+    #[error("{told}")]
+    Other { told: String, passing: bool },
+}
+
+impl ConnectError {
+    /// What will be the same in a moment.
+    fn lasting(told: impl Into<String>) -> Self {
+        Self::Other { told: told.into(), passing: false }
+    }
+
+    /// An error of the peer's or of the network.
+    fn of(peer: &dyn fmt::Display, error: &(dyn Error + 'static)) -> Self {
+        Self::Other { told: format!("{peer}: {}", chain(error)), passing: is_reset(error) }
+    }
+
+    /// This error, when it was on the way to a proxy.
+    fn through(self, proxy: &Authority) -> Self {
+        match self {
+            // A proxy that does not exist is no statement about the host.
+            Self::NoSuchHost => Self::lasting(format!("proxy {proxy}: {self}")),
+            Self::Other { told, passing } => Self::Other { told: format!("proxy {told}"), passing },
+        }
+    }
+}
+
+/// Whether a peer was there and broke off.
+fn is_reset(error: &(dyn Error + 'static)) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    find::<io::Error>(error).is_some_and(|error| matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
 }
 
 /// Looks a name up, for as long as that takes.
@@ -188,7 +214,7 @@ impl Connector {
 
 impl Shared {
     async fn connect(&self, uri: &Uri) -> Result<PooledStream, ConnectError> {
-        let host = uri.host().ok_or_else(|| ConnectError::Other("the request has no host".into()))?;
+        let host = uri.host().ok_or_else(|| ConnectError::lasting("the request has no host"))?;
         let transport = self.transport(host).await?;
         Ok(PooledStream(TokioIo::new(self.tls(host, transport).await?)))
     }
@@ -199,7 +225,7 @@ impl Shared {
             return Ok(Box::new(self.tcp(endpoint).await?));
         }
         let target = Authority { host: host.into(), port: PORT };
-        let uri: Uri = format!("https://{host}").parse().map_err(|_| ConnectError::Other("the host makes no URI".into()))?;
+        let uri: Uri = format!("https://{host}").parse().map_err(|_| ConnectError::lasting("the host makes no URI"))?;
         match self.matcher.intercept(&uri) {
             Some(proxy) => self.tunnel(&proxy, &target).await,
             None => Ok(Box::new(self.tcp(&target).await?)),
@@ -212,31 +238,33 @@ impl Shared {
         match timeout(self.connect_timeout, connecting).await {
             Ok(Ok(stream)) => Ok(stream.into_inner()),
             Ok(Err(error)) if find::<NoSuchName>(&error).is_some() => Err(ConnectError::NoSuchHost),
-            Ok(Err(error)) => Err(ConnectError::Other(format!("{to}: {}", chain(&error)))),
-            Err(_) => Err(ConnectError::Other(format!("{to}: no TCP connection within {} ms", self.connect_timeout.as_millis()))),
+            Ok(Err(error)) => Err(ConnectError::of(to, &error)),
+            Err(_) => {
+                let told = format!("{to}: no TCP connection within {} ms", self.connect_timeout.as_millis());
+                Err(ConnectError::Other { told, passing: true })
+            }
         }
     }
 
-    /// A CONNECT tunnel. A proxy that does not exist is no statement about the host.
+    /// A CONNECT tunnel.
     async fn tunnel(&self, proxy: &Intercept, target: &Authority) -> Result<Box<dyn Transport>, ConnectError> {
         let uri = proxy.uri();
         let is_https = uri.scheme_str() == Some("https");
         let host = uri.host().unwrap_or_default();
         let to = Authority { host: host.into(), port: uri.port_u16().unwrap_or(if is_https { PORT } else { 80 }) };
-        let through = |cause: &dyn fmt::Display| ConnectError::Other(format!("proxy {to}: {cause}"));
-        let tcp = self.tcp(&to).await.map_err(|error| through(&error))?;
+        let tcp = self.tcp(&to).await.map_err(|error| error.through(&to))?;
         let transport: Box<dyn Transport> =
-            if is_https { Box::new(self.tls(host, Box::new(tcp)).await.map_err(|error| through(&error))?) } else { Box::new(tcp) };
+            if is_https { Box::new(self.tls(host, Box::new(tcp)).await.map_err(|error| error.through(&to))?) } else { Box::new(tcp) };
         let mut tunnel = Tunnel::new(uri.clone(), Ready(Some(transport)));
         if let Some(auth) = proxy.basic_auth() {
             tunnel = tunnel.with_auth(auth.clone());
         }
-        let established = tunnel.call(target.to_uri()?).await.map_err(|error| through(&chain(&error)))?;
+        let established = tunnel.call(target.to_uri()?).await.map_err(|error| ConnectError::of(&format_args!("proxy {to}"), &error))?;
         Ok(established.into_inner())
     }
 
     async fn tls(&self, host: &str, transport: Box<dyn Transport>) -> Result<TlsStream<Box<dyn Transport>>, ConnectError> {
-        let failed = |error: &(dyn Error + 'static)| ConnectError::Other(format!("TLS with {host}: {}", chain(error)));
+        let failed = |error: &(dyn Error + 'static)| ConnectError::of(&format_args!("TLS with {host}"), error);
         let client = self.roots.client().await.map_err(|error| failed(&error))?;
         let name = ServerName::try_from(host.trim_start_matches('[').trim_end_matches(']').to_owned()).map_err(|error| failed(&error))?;
         TlsConnector::from(client).connect(name, transport).await.map_err(|error| failed(&error))
@@ -348,8 +376,8 @@ impl Service<Name> for Resolver {
 struct NoSuchName;
 
 /// Whether the C library said EAI_NONAME. Its code does not come through the standard library, only its text, which is the same in every
-/// locale, since
-/// nobody calls `setlocale` here. What is not in the list counts as trouble with DNS: the careful side, since then nobody is refused.
+/// locale, since nobody calls `setlocale` here. What is not in the list counts as trouble with DNS: the careful side, since then nobody is
+/// refused.
 fn tells_that_the_name_does_not_exist(error: &io::Error) -> bool {
     const TEXTS: [&str; 3] = [
         "Name or service not known",                    // glibc

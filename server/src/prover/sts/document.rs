@@ -1,8 +1,7 @@
 //! The few names that we read in STS' answers, out of JSON or XML.
 //!
 //! Whatever else is there is stepped over and not stored, so that an answer takes no more memory than its own bytes. A name that is there
-//! twice
-//! is remembered: two readers could choose differently.
+//! twice is remembered: two readers could choose differently.
 
 use std::fmt;
 
@@ -151,8 +150,7 @@ impl<'de> Deserialize<'de> for Name {
 ///
 /// This is what the query protocol, which STS speaks, sends in both forms (upstream: the comment in `Verify`, pkg/token/token.go; AWS:
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html>). `__type` and `code` at the top belong to other protocols.
-/// Error and Code must
-/// be there once: anything else is not AWS' own.
+/// Error and Code must be there once: anything else is not AWS' own.
 pub(super) fn error_code(body: &[u8]) -> Option<Box<str>> {
     if let Some(json) = Node::from_json(body) {
         let document = json.as_object().filter(|document| document.repeated().is_none())?;
@@ -166,8 +164,7 @@ pub(super) fn error_code(body: &[u8]) -> Option<Box<str>> {
 const XML_MAX_DEPTH: usize = 16;
 
 /// Reads the subset of XML that AWS sends: a declaration, elements with attributes, text. A comment, a CDATA section or a document type is
-/// not
-/// among it, and makes the answer somebody else's.
+/// not among it, and makes the answer somebody else's.
 fn xml_error_code(text: &str) -> Option<&str> {
     let mut rest = text.trim_ascii_start();
     if let Some(declaration) = rest.strip_prefix("<?xml ") {

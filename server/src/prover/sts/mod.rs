@@ -1,10 +1,9 @@
 //! STS as a prover: the token's own request is sent, and STS says who signed it.
 //!
 //! Promises: what was not checked cannot be sent ([`Client::caller_identity`] takes an [`StsRequest`](arngate_core::StsRequest)), the query
-//! goes
-//! out byte for byte as it was checked, to a host of the core's own table, and every call ends within a deadline. Left out, and to come
-//! around
-//! [`Client`]: lanes, rate, breaker and hold-back.
+//! goes out byte for byte as it was checked, to a host of the core's own table, and every call ends within a deadline.
+//!
+//! Left out, and to come around [`Client`]: lanes, rate, breaker, retry budget and hold-back.
 
 mod client;
 mod connector;
@@ -113,7 +112,8 @@ impl Failure {
             Self::Unavailable(cause) => match cause {
                 Cause::Lost(_) | Cause::TimedOut { .. } => true,
                 Cause::NotAnswered { status } => *status >= 500,
-                Cause::Connection(_) | Cause::TooLarge { .. } => false,
+                Cause::Connection { passing, .. } => *passing,
+                Cause::TooLarge { .. } => false,
             },
             Self::Answer(_) | Self::NoSuchHost | Self::Overloaded { .. } | Self::Refused { .. } | Self::Throttled { .. } => false,
         }
@@ -124,8 +124,13 @@ impl Failure {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Cause {
     /// No connection: DNS, TCP, the proxy or TLS.
-    #[error("no connection: {0}")]
-    Connection(Box<str>),
+    #[error("no connection: {told}")]
+    Connection {
+        /// With whom, and why.
+        told: Box<str>,
+        /// Whether it was a time-out or a reset, and not what will be the same in a moment.
+        passing: bool,
+    },
     /// The connection ended before the answer did.
     #[error("the connection was lost: {0}")]
     Lost(Box<str>),

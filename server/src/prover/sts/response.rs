@@ -65,8 +65,7 @@ pub(super) fn read(status: u16, body: &[u8]) -> Result<CallerIdentity, Failure> 
 }
 
 /// upstream: `strings.Contains(responseStr, "Throttling")` in pkg/token/token.go, where the word counts wherever it is. The three others
-/// are in the
-/// list of throttling errors of AWS' own SDKs.
+/// are in the list of throttling errors of AWS' own SDKs.
 fn is_throttle(code: &str) -> bool {
     code.contains("Throttling") || matches!(code, "RequestLimitExceeded" | "SlowDown" | "TooManyRequestsException")
 }

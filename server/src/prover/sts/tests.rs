@@ -268,7 +268,7 @@ async fn a_throttle_is_told_counted_and_not_tried_again() {
 #[tokio::test]
 async fn tries_once_more_after_a_reset_a_5xx_and_a_time_out() {
     let quick = |server: &Server| {
-        let config = Config { attempt_timeout: Duration::from_millis(300), ..server.config() };
+        let config = Config { attempt_timeout: Duration::from_secs(1), ..server.config() };
         realm(vec![Prover::Sts(server.client_with(config))])
     };
     let cut = Answer::Bytes(b"HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\n{".to_vec());
@@ -313,10 +313,11 @@ async fn does_not_try_again_what_would_be_the_same() {
 #[tokio::test]
 async fn ends_within_the_deadline() {
     let server = Server::start([Answer::Hang]).await;
-    let config = Config { deadline: Duration::from_millis(300), attempt_timeout: Duration::from_millis(200), ..server.config() };
+    // An attempt may take longer than all of them together; then there is one.
+    let config = Config { deadline: Duration::from_millis(200), ..server.config() };
     let error = told(realm(vec![Prover::Sts(server.client_with(config))])).await;
     assert!(error.starts_with(&format!("STS at {HOST}: no answer within ")), "{error}");
-    assert_eq!(server.counted(), ["failure us-east-1", "failure us-east-1"]);
+    assert_eq!(server.counted(), ["failure us-east-1"]);
 }
 
 #[tokio::test]

@@ -7,4 +7,5 @@ pub mod document;
 pub mod http;
 pub mod mapping;
 pub mod metrics;
+pub mod prover;
 pub mod telemetry;

@@ -384,7 +384,7 @@ server:
     config.yaml:32: server.webhookClient.certificate: client certificates are not supported by this version yet
     config.yaml:32: server.webhookClient.key: client certificates are not supported by this version yet
     "#);
-    insta::assert_snapshot!(errors("clusterID: ' a'\n"), @"config.yaml:1: clusterID: the cluster ID has blanks at an end or two in a row, which a signature would not keep");
+    insta::assert_snapshot!(errors("clusterID: ' '\n"), @"config.yaml:1: clusterID: the cluster ID is empty");
     insta::assert_snapshot!(errors("- a\n"), @r#"
     no cluster ID: expected --cluster-id, KUBERNETES_AWS_AUTHENTICATOR_CLUSTER_ID or clusterID in the configuration file
     config.yaml:1: expected a map, found a list

@@ -299,7 +299,8 @@ fn params(names: Names<'_>, now: UnixSeconds) -> Result<CertificateParams, rcgen
     params.not_before = epoch + now.saturating_sub(Duration::from_secs(BACKDATED_SECS));
     params.not_after = epoch + now.saturating_add(Duration::from_secs(LIFETIME_SECS)).min(LAST_DATE);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];
+    // Without the reference's keyEncipherment, which an EC key cannot do (RFC 8813, section 3).
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     Ok(params)
 }

@@ -17,7 +17,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPT
 use hyper::{Method, Response, StatusCode};
 use tokio::net::TcpListener;
 
-use super::serve::{self, Drained, Environment, Limits, Peer};
+use super::serve::{self, Drained, Limits, Peer, Refusals};
 use crate::metrics::{self, Metrics};
 
 /// The port where the reference has its health check.
@@ -130,12 +130,12 @@ pub fn limits() -> Limits {
 }
 
 /// Answers probes on `listener` until `shutdown`.
-pub async fn serve(listener: TcpListener, admin: Admin, environment: Environment, shutdown: impl Future<Output = ()> + Send) -> Drained {
+pub async fn serve(listener: TcpListener, admin: Admin, refusals: Arc<dyn Refusals>, shutdown: impl Future<Output = ()> + Send) -> Drained {
     let handler = move |peer, request: hyper::Request<hyper::body::Incoming>| {
         let answer = admin.answer(peer, request.method(), request.uri().path(), request.uri().query());
         std::future::ready(answer)
     };
-    serve::serve(listener, None, handler, limits(), environment, shutdown).await
+    serve::serve(listener, None, handler, limits(), refusals, shutdown).await
 }
 
 #[cfg(test)]
@@ -144,7 +144,6 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::clock::SystemClock;
 
     #[derive(Debug)]
     struct Checks(Vec<Check>);
@@ -212,10 +211,8 @@ mod tests {
         let listener = listen("127.0.0.1", 0).await.unwrap();
         let address = listener.local_addr().unwrap();
         let metrics = Arc::new(Metrics::new());
-        let environment = Environment { clock: Arc::new(SystemClock::new()), refusals: metrics };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let served =
-            tokio::spawn(serve(listener, admin(Audience::Loopback, true), environment, async { stopped.await.unwrap_or_default() }));
+        let served = tokio::spawn(serve(listener, admin(Audience::Loopback, true), metrics, async { stopped.await.unwrap_or_default() }));
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
         let mut answer = String::new();

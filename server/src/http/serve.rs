@@ -28,8 +28,6 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use crate::clock::Clock;
-
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Who is at the other end of a connection.
@@ -137,15 +135,6 @@ impl Refusals for crate::metrics::Metrics {
     }
 }
 
-/// What a [`serve`] shares with nobody but needs from outside.
-#[derive(Clone, Debug)]
-pub struct Environment {
-    /// For the age of idle connections.
-    pub clock: Arc<dyn Clock>,
-    /// Told of connections that found no place.
-    pub refusals: Arc<dyn Refusals>,
-}
-
 /// How a [`serve`] ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Drained {
@@ -239,17 +228,11 @@ pub async fn serve<H: Handler>(
     tls: Option<Arc<ServerConfig>>,
     handler: H,
     limits: Limits,
-    environment: Environment,
+    refusals: Arc<dyn Refusals>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Drained {
-    let server = Server {
-        tls: tls.map(TlsAcceptor::from),
-        handler,
-        limits,
-        connections: Arc::default(),
-        stop: watch::Sender::new(false),
-        environment,
-    };
+    let server =
+        Server { tls: tls.map(TlsAcceptor::from), handler, limits, connections: Arc::default(), stop: watch::Sender::new(false), refusals };
     let mut tasks = JoinSet::new();
     let mut backoff = Backoff::default();
     let mut shutdown = pin!(shutdown);
@@ -348,15 +331,14 @@ struct Server<H> {
     limits: Limits,
     connections: Arc<Connections>,
     stop: watch::Sender<bool>,
-    environment: Environment,
+    refusals: Arc<dyn Refusals>,
 }
 
 impl<H: Handler> Server<H> {
     /// Starts the task of a new connection, if there is a place for it.
     fn begin(&self, stream: TcpStream, address: SocketAddr, tasks: &mut JoinSet<()>) {
-        let now = self.environment.clock.now().monotonic;
-        let Some(place) = self.connections.take_place(self.limits.max_connections, now) else {
-            self.environment.refusals.connection_refused();
+        let Some(place) = self.connections.take_place(self.limits.max_connections) else {
+            self.refusals.connection_refused();
             return;
         };
         let connection = Connection {
@@ -364,9 +346,8 @@ impl<H: Handler> Server<H> {
             tls: self.tls.clone(),
             handler: self.handler.clone(),
             limits: self.limits,
-            place,
+            place: Arc::new(place),
             stop: self.stop.subscribe(),
-            clock: Arc::clone(&self.environment.clock),
         };
         tasks.spawn(connection.run(stream));
     }
@@ -376,6 +357,9 @@ impl<H: Handler> Server<H> {
 #[derive(Debug, Default)]
 struct Connections {
     activities: Mutex<Vec<Arc<Activity>>>,
+    /// Goes up by one with everything that happens: who was last active at the smallest turn is idle longest. The order is all that matters, and no clock
+    /// is read for each request.
+    turn: AtomicU64,
 }
 
 /// What one connection does, as others see it.
@@ -383,8 +367,8 @@ struct Connections {
 struct Activity {
     /// Requests without an answer so far.
     in_flight: AtomicU32,
-    /// The last begin or end of a request, or else of the connection, in milliseconds of the monotonic clock.
-    last_millis: AtomicU64,
+    /// The turn of the last request's end, or else of the connection's begin.
+    last_turn: AtomicU64,
     /// A request has come.
     asked: AtomicBool,
     first_request: Notify,
@@ -402,7 +386,7 @@ struct Place {
 
 impl Connections {
     /// `None`: full, and nobody is idle.
-    fn take_place(self: &Arc<Self>, max: usize, now: Duration) -> Option<Place> {
+    fn take_place(self: &Arc<Self>, max: usize) -> Option<Place> {
         let mut activities = self.activities.lock().unwrap_or_else(PoisonError::into_inner);
         if activities.len() >= max {
             // Those who were told to go have until the end of their last answer, but while they stay no more than as many again may come in.
@@ -414,14 +398,14 @@ impl Connections {
                 let idle = activities.iter().filter(|activity| activity.is_idle());
                 // Whoever never asked anything goes before whoever did: a crowd of silent connections must not push the API server's out.
                 let longest =
-                    idle.min_by_key(|activity| (activity.asked.load(Ordering::Relaxed), activity.last_millis.load(Ordering::Relaxed)))?;
+                    idle.min_by_key(|activity| (activity.asked.load(Ordering::Relaxed), activity.last_turn.load(Ordering::Relaxed)))?;
                 longest.evicted.store(true, Ordering::Relaxed);
                 longest.evict.notify_one();
             }
         }
         let activity = Arc::new(Activity {
             in_flight: AtomicU32::new(0),
-            last_millis: AtomicU64::new(millis(now)),
+            last_turn: AtomicU64::new(self.next_turn()),
             asked: AtomicBool::new(false),
             first_request: Notify::new(),
             evicted: AtomicBool::new(false),
@@ -430,19 +414,26 @@ impl Connections {
         activities.push(Arc::clone(&activity));
         Some(Place { connections: Arc::clone(self), activity })
     }
+
+    fn next_turn(&self) -> u64 {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
 }
 
 impl Activity {
     fn is_idle(&self) -> bool {
         self.in_flight.load(Ordering::Relaxed) == 0 && !self.evicted.load(Ordering::Relaxed)
     }
+}
 
-    fn begin_request(self: &Arc<Self>, clock: &Arc<dyn Clock>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        if !self.asked.swap(true, Ordering::Relaxed) {
-            self.first_request.notify_one();
+impl Place {
+    fn begin_request(self: &Arc<Self>) -> InFlight {
+        let activity = &self.activity;
+        activity.in_flight.fetch_add(1, Ordering::Relaxed);
+        if !activity.asked.swap(true, Ordering::Relaxed) {
+            activity.first_request.notify_one();
         }
-        InFlight { activity: Arc::clone(self), clock: Arc::clone(clock) }
+        InFlight(Arc::clone(self))
     }
 }
 
@@ -456,20 +447,14 @@ impl Drop for Place {
 }
 
 /// A request on its way; ends also when its caller hangs up.
-struct InFlight {
-    activity: Arc<Activity>,
-    clock: Arc<dyn Clock>,
-}
+struct InFlight(Arc<Place>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.activity.last_millis.store(millis(self.clock.now().monotonic), Ordering::Relaxed);
-        self.activity.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let Place { connections, activity } = &*self.0;
+        activity.last_turn.store(connections.next_turn(), Ordering::Relaxed);
+        activity.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// One connection, from the accept to its end.
@@ -478,9 +463,8 @@ struct Connection<H> {
     tls: Option<TlsAcceptor>,
     handler: H,
     limits: Limits,
-    place: Place,
+    place: Arc<Place>,
     stop: watch::Receiver<bool>,
-    clock: Arc<dyn Clock>,
 }
 
 impl<H: Handler> Connection<H> {
@@ -508,9 +492,9 @@ impl<H: Handler> Connection<H> {
 
     async fn speak(mut self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, h2: bool) {
         let builder = self.builder(h2);
-        let (peer, handler, activity, clock) = (self.peer, self.handler.clone(), Arc::clone(&self.place.activity), Arc::clone(&self.clock));
+        let (peer, handler, place) = (self.peer, self.handler.clone(), Arc::clone(&self.place));
         let service = service_fn(move |request| {
-            let in_flight = activity.begin_request(&clock);
+            let in_flight = place.begin_request();
             let answer = handler.handle(peer, request);
             async move {
                 let answer = answer.await;
@@ -610,7 +594,6 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::clock::SystemClock;
     use crate::http::tls::tests::{client_config, server_config};
     use crate::metrics::Metrics;
 
@@ -629,13 +612,11 @@ mod tests {
     fn start_on(listener: TcpListener, tls: bool, limits: Limits, handler: impl Handler) -> Running {
         let address = listener.local_addr().unwrap();
         let metrics = Arc::new(Metrics::new());
-        let environment = Environment { clock: Arc::new(SystemClock::new()), refusals: Arc::clone(&metrics) as Arc<dyn Refusals> };
+        let refusals = Arc::clone(&metrics) as Arc<dyn Refusals>;
         let (stop, stopped) = oneshot::channel();
         let tls = tls.then(server_config);
         let ended =
-            tokio::spawn(
-                async move { serve(listener, tls, handler, limits, environment, async { stopped.await.unwrap_or_default() }).await },
-            );
+            tokio::spawn(async move { serve(listener, tls, handler, limits, refusals, async { stopped.await.unwrap_or_default() }).await });
         Running { address, metrics, stop: Some(stop), ended }
     }
 
@@ -851,21 +832,20 @@ mod tests {
     #[test]
     fn room_is_made_by_who_never_asked_before_who_is_idle_longest() {
         let connections = Arc::new(Connections::default());
-        let at = Duration::from_secs;
-        let clock: Arc<dyn Clock> = Arc::new(crate::clock::ManualClock::at(arngate_core::UnixSeconds::new(0)));
-        let places: Vec<_> = (0..3).map(|second| connections.take_place(3, at(second)).unwrap()).collect();
-        drop(places[0].activity.begin_request(&clock));
-        let busy = places[2].activity.begin_request(&clock);
+        let connect = || connections.take_place(3).map(Arc::new);
+        let places: Vec<_> = (0..3).map(|_| connect().unwrap()).collect();
+        drop(places[0].begin_request());
+        let busy = places[2].begin_request();
         let evicted = |index: usize| places[index].activity.evicted.load(Ordering::Relaxed);
 
-        let fourth = connections.take_place(3, at(3)).unwrap();
+        let fourth = connect().unwrap();
         assert_eq!([evicted(0), evicted(1), evicted(2)], [false, true, false]);
-        let asked = fourth.activity.begin_request(&clock);
-        let _fifth = connections.take_place(3, at(4)).unwrap();
+        let asked = fourth.begin_request();
+        let _fifth = connect().unwrap();
         assert_eq!([evicted(0), evicted(1), evicted(2)], [true, true, false]);
         drop((busy, asked));
-        let _sixth = connections.take_place(3, at(5)).unwrap();
-        assert!(connections.take_place(3, at(6)).is_none(), "no more than twice as many, whatever they were told");
+        let _sixth = connect().unwrap();
+        assert!(connect().is_none(), "no more than twice as many, whatever they were told");
     }
 
     #[tokio::test]

@@ -1,0 +1,422 @@
+//! How a connection to a host of STS is made: where to, through which proxy, and with whose certificate.
+//!
+//! Whatever the way, SNI and the certificate check are for the token's host, since the host is what was signed.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use std::vec;
+
+use arngate_core::StsHosts;
+use hyper::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tower_service::Service;
+
+use super::ConfigError;
+use super::roots::Roots;
+
+/// Where STS listens.
+const PORT: u16 = 443;
+
+/// Look-ups at a time. The resolver of the C library cannot be interrupted, and each look-up keeps a thread for as long as it takes; a
+/// resolver that hangs must not fill the process with threads.
+const LOOK_UPS: usize = 16;
+
+/// Where to *connect* for a host of STS: a private endpoint, a relay, a test. SNI, Host and the certificate check stay the token's host.
+///
+/// Such a connection is direct, whatever proxies the environment names: the operator has said where it goes.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoints(BTreeMap<Box<str>, Authority>);
+
+impl Endpoints {
+    /// Says where to connect for `host`, which must be one of ours.
+    ///
+    /// # Syntax
+    ///
+    /// ```text
+    /// url = "https://" host ":" port        ; and nothing else
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`EndpointError`].
+    pub fn insert(&mut self, host: &str, url: &str, hosts: &StsHosts<'_>) -> Result<(), EndpointError> {
+        hosts.judge(host).map_err(EndpointError::Host)?;
+        let authority = Authority::parse(url).ok_or(EndpointError::Url)?;
+        if self.0.insert(host.into(), authority).is_some() { Err(EndpointError::Repeated) } else { Ok(()) }
+    }
+}
+
+/// Why a host cannot be connected to elsewhere.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum EndpointError {
+    /// Not a host of ours.
+    #[error(transparent)]
+    Host(arngate_core::Error),
+    /// The host has another endpoint already.
+    #[error("the host is there twice")]
+    Repeated,
+    /// Not where one can connect to.
+    #[error("expected https://host:port and nothing else")]
+    Url,
+}
+
+/// A host, as a URI has it, and a port.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Authority {
+    host: Box<str>,
+    port: u16,
+}
+
+impl Authority {
+    fn parse(url: &str) -> Option<Self> {
+        let authority = url.strip_prefix("https://")?;
+        let (host, port) = authority.rsplit_once(':')?;
+        if host.is_empty() || port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let port = port.parse().ok().filter(|port| *port != 0)?;
+        let uri: Uri = url.parse().ok()?;
+        // No user information, path or query: what is left of the text is the host.
+        (uri.host() == Some(host)).then(|| Self { host: host.into(), port })
+    }
+
+    /// For [`HttpConnector`], which looks at the host and the port only.
+    fn to_uri(&self) -> Result<Uri, ConnectError> {
+        format!("http://{self}").parse().map_err(|_| ConnectError::lasting("the host makes no URI"))
+    }
+}
+
+impl fmt::Display for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// The proxy settings of the environment, as they were found there.
+#[derive(Clone, Default)]
+pub struct ProxySettings {
+    /// `HTTPS_PROXY`, else `https_proxy`: `http://user:password@host:port` or `https://…`. Empty: none.
+    pub https: String,
+    /// `NO_PROXY`, else `no_proxy`: domains, addresses and networks with commas between; `*` is all.
+    pub no: String,
+}
+
+impl fmt::Debug for ProxySettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("ProxySettings").field("https", &!self.https.is_empty()).field("no", &self.no).finish()
+    }
+}
+
+impl ProxySettings {
+    fn matcher(&self) -> Result<Matcher, ConfigError> {
+        // The matcher takes what it cannot read for no proxy at all, and we would go around the one that somebody meant.
+        let any = Uri::from_static("https://sts.amazonaws.com");
+        let everywhere = Matcher::builder().https(self.https.as_str()).build().intercept(&any);
+        let scheme = everywhere.as_ref().and_then(|proxy| proxy.uri().scheme_str());
+        if !self.https.is_empty() && !matches!(scheme, Some("http" | "https")) {
+            return Err(ConfigError::Proxy);
+        }
+        Ok(Matcher::builder().https(self.https.as_str()).no(self.no.as_str()).build())
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    /// DNS does not know the name.
+    #[error("there is no such host in DNS")]
+    NoSuchHost,
+    /// With whom, and why.
+    #[error("{told}")]
+    Other { told: String, passing: bool },
+}
+
+impl ConnectError {
+    /// What will be the same in a moment.
+    fn lasting(told: impl Into<String>) -> Self {
+        Self::Other { told: told.into(), passing: false }
+    }
+
+    /// An error of the peer's or of the network.
+    fn of(peer: &dyn fmt::Display, error: &(dyn Error + 'static)) -> Self {
+        Self::Other { told: format!("{peer}: {}", chain(error)), passing: is_reset(error) }
+    }
+
+    /// This error, when it was on the way to a proxy.
+    fn through(self, proxy: &Authority) -> Self {
+        match self {
+            // A proxy that does not exist is no statement about the host.
+            Self::NoSuchHost => Self::lasting(format!("proxy {proxy}: {self}")),
+            Self::Other { told, passing } => Self::Other { told: format!("proxy {told}"), passing },
+        }
+    }
+}
+
+/// Whether a peer was there and broke off.
+fn is_reset(error: &(dyn Error + 'static)) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    find::<io::Error>(error).is_some_and(|error| matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
+}
+
+/// Looks a name up, for as long as that takes.
+pub(super) type Resolve = fn(&str) -> io::Result<vec::IntoIter<SocketAddr>>;
+
+/// Makes connections for hyper's pool.
+#[derive(Clone)]
+pub(super) struct Connector(Arc<Shared>);
+
+struct Shared {
+    endpoints: Endpoints,
+    matcher: Matcher,
+    roots: Roots,
+    connect_timeout: Duration,
+    http: HttpConnector<Resolver>,
+}
+
+impl Connector {
+    pub(super) fn new(endpoints: Endpoints, proxy: &ProxySettings, roots: Roots, connect_timeout: Duration) -> Result<Self, ConfigError> {
+        Self::with_resolver(endpoints, proxy, roots, connect_timeout, |host| (host, 0).to_socket_addrs())
+    }
+
+    pub(super) fn with_resolver(
+        endpoints: Endpoints,
+        proxy: &ProxySettings,
+        roots: Roots,
+        connect_timeout: Duration,
+        resolve: Resolve,
+    ) -> Result<Self, ConfigError> {
+        let mut http = HttpConnector::new_with_resolver(Resolver { resolve, places: Arc::new(Semaphore::new(LOOK_UPS)) });
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        Ok(Self(Arc::new(Shared { endpoints, matcher: proxy.matcher()?, roots, connect_timeout, http })))
+    }
+}
+
+impl Shared {
+    async fn connect(&self, uri: &Uri) -> Result<PooledStream, ConnectError> {
+        let host = uri.host().ok_or_else(|| ConnectError::lasting("the request has no host"))?;
+        let transport = self.transport(host).await?;
+        Ok(PooledStream(TokioIo::new(self.tls(host, transport).await?)))
+    }
+
+    /// A way to the host on which TLS can be spoken.
+    async fn transport(&self, host: &str) -> Result<Box<dyn Transport>, ConnectError> {
+        if let Some(endpoint) = self.endpoints.0.get(host) {
+            return Ok(Box::new(self.tcp(endpoint).await?));
+        }
+        let target = Authority { host: host.into(), port: PORT };
+        let uri: Uri = format!("https://{host}").parse().map_err(|_| ConnectError::lasting("the host makes no URI"))?;
+        match self.matcher.intercept(&uri) {
+            Some(proxy) => self.tunnel(&proxy, &target).await,
+            None => Ok(Box::new(self.tcp(&target).await?)),
+        }
+    }
+
+    /// DNS and TCP, within the time for connecting. hyper-util tries IPv6 and IPv4 side by side.
+    async fn tcp(&self, to: &Authority) -> Result<tokio::net::TcpStream, ConnectError> {
+        let connecting = self.http.clone().call(to.to_uri()?);
+        match timeout(self.connect_timeout, connecting).await {
+            Ok(Ok(stream)) => Ok(stream.into_inner()),
+            Ok(Err(error)) if find::<NoSuchName>(&error).is_some() => Err(ConnectError::NoSuchHost),
+            Ok(Err(error)) => Err(ConnectError::of(to, &error)),
+            Err(_) => {
+                let told = format!("{to}: no TCP connection within {} ms", self.connect_timeout.as_millis());
+                Err(ConnectError::Other { told, passing: true })
+            }
+        }
+    }
+
+    /// A CONNECT tunnel.
+    async fn tunnel(&self, proxy: &Intercept, target: &Authority) -> Result<Box<dyn Transport>, ConnectError> {
+        let uri = proxy.uri();
+        let is_https = uri.scheme_str() == Some("https");
+        let host = uri.host().unwrap_or_default();
+        let to = Authority { host: host.into(), port: uri.port_u16().unwrap_or(if is_https { PORT } else { 80 }) };
+        let tcp = self.tcp(&to).await.map_err(|error| error.through(&to))?;
+        let transport: Box<dyn Transport> =
+            if is_https { Box::new(self.tls(host, Box::new(tcp)).await.map_err(|error| error.through(&to))?) } else { Box::new(tcp) };
+        let mut tunnel = Tunnel::new(uri.clone(), Ready(Some(transport)));
+        if let Some(auth) = proxy.basic_auth() {
+            tunnel = tunnel.with_auth(auth.clone());
+        }
+        let established = tunnel.call(target.to_uri()?).await.map_err(|error| ConnectError::of(&format_args!("proxy {to}"), &error))?;
+        Ok(established.into_inner())
+    }
+
+    async fn tls(&self, host: &str, transport: Box<dyn Transport>) -> Result<TlsStream<Box<dyn Transport>>, ConnectError> {
+        let failed = |error: &(dyn Error + 'static)| ConnectError::of(&format_args!("TLS with {host}"), error);
+        let client = self.roots.client().await.map_err(|error| failed(&error))?;
+        let name = ServerName::try_from(host.trim_start_matches('[').trim_end_matches(']').to_owned()).map_err(|error| failed(&error))?;
+        TlsConnector::from(client).connect(name, transport).await.map_err(|error| failed(&error))
+    }
+}
+
+/// A byte stream, whichever.
+trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+
+impl Service<Uri> for Connector {
+    type Response = PooledStream;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<PooledStream, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let shared = Arc::clone(&self.0);
+        Box::pin(async move { shared.connect(&uri).await })
+    }
+}
+
+/// The one connection that [`Tunnel`] is to go through: it is there already.
+struct Ready(Option<Box<dyn Transport>>);
+
+impl Service<Uri> for Ready {
+    type Response = TokioIo<Box<dyn Transport>>;
+    type Error = io::Error;
+    type Future = std::future::Ready<io::Result<Self::Response>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        std::future::ready(self.0.take().map(TokioIo::new).ok_or_else(|| io::ErrorKind::NotConnected.into()))
+    }
+}
+
+/// A TLS stream as the pool wants it. It is HTTP/1.1 always: STS speaks nothing else.
+pub(super) struct PooledStream(TokioIo<TlsStream<Box<dyn Transport>>>);
+
+impl Connection for PooledStream {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for PooledStream {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl Write for PooledStream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+/// The platform's resolver, with a bound on what is under way.
+#[derive(Clone)]
+struct Resolver {
+    resolve: Resolve,
+    places: Arc<Semaphore>,
+}
+
+impl Service<Name> for Resolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let Self { resolve, places } = self.clone();
+        Box::pin(async move {
+            let place = places.acquire_owned().await.map_err(io::Error::other)?;
+            let looked_up = tokio::task::spawn_blocking(move || {
+                // Kept until the look-up ends, even when nobody waits for it any more.
+                let _place = place;
+                resolve(name.as_str())
+            });
+            match looked_up.await.map_err(io::Error::other)? {
+                Err(error) if tells_that_the_name_does_not_exist(&error) => Err(io::Error::other(NoSuchName)),
+                found => found,
+            }
+        })
+    }
+}
+
+/// A name that does not exist (NXDOMAIN).
+#[derive(Debug, thiserror::Error)]
+#[error("the name does not exist")]
+struct NoSuchName;
+
+/// Whether the C library said EAI_NONAME. Its code does not come through the standard library, only its text, which is the same in every
+/// locale, since nobody calls `setlocale` here. What is not in the list counts as trouble with DNS: the careful side, since then nobody is
+/// refused.
+fn tells_that_the_name_does_not_exist(error: &io::Error) -> bool {
+    const TEXTS: [&str; 3] = [
+        "Name or service not known",                    // glibc
+        "Name does not resolve",                        // musl
+        "nodename nor servname provided, or not known", // Apple, BSD
+    ];
+    let text = error.to_string();
+    TEXTS.iter().any(|known| text.ends_with(known))
+}
+
+/// The first error of that type among an error and its causes.
+pub(super) fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        // An io::Error that wraps another names that one's cause as its own, and so hides it.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).map(|inner| inner as &(dyn Error + 'static));
+        next = wrapped.or_else(|| error.source());
+    }
+    None
+}
+
+/// An error and its causes in one line, of 256 bytes at most: what others wrote (names in a certificate) is in it.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    const MAX_BYTES: usize = 256;
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let told = cause.to_string();
+        if !text.ends_with(&told) {
+            text = format!("{text}: {told}");
+        }
+        next = cause.source();
+    }
+    if text.len() > MAX_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_BYTES));
+        text.push('…');
+    }
+    text
+}

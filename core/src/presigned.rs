@@ -9,8 +9,8 @@ use core::{fmt, str};
 
 use crate::Error;
 use crate::endpoint::{StsHost, StsHosts};
-use crate::limits::{ACCESS_KEY_ID_MAX_BYTES, ACCESS_KEY_ID_MIN_BYTES, EXPIRES_MAX_SECS};
-use crate::param::{Decoded, Encoded, Param, Params};
+use crate::limits::{ACCESS_KEY_ID_MAX_BYTES, ACCESS_KEY_ID_MIN_BYTES, EXPIRES_MAX_SECS, REGION_MAX_BYTES};
+use crate::param::{Encoded, Param, Params};
 use crate::sigv4::{Algorithm, Signature};
 use crate::time::AmzDate;
 use crate::token::Token;
@@ -27,7 +27,7 @@ pub(crate) const VERSION: &str = "2011-06-15";
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct AccessKeyId {
     bytes: [u8; ACCESS_KEY_ID_MAX_BYTES],
-    length: usize,
+    length: u8,
 }
 
 impl AccessKeyId {
@@ -37,25 +37,22 @@ impl AccessKeyId {
     ///
     /// [`Error::AccessKey`].
     pub fn parse(text: &str) -> Result<Self, Error> {
-        Self::collect(text.bytes())
+        Self::from_bytes(text.as_bytes())
     }
 
-    fn collect(source: impl Iterator<Item = u8>) -> Result<Self, Error> {
-        let mut id = Self { bytes: [0; ACCESS_KEY_ID_MAX_BYTES], length: 0 };
-        for byte in source {
-            if !byte.is_ascii_alphanumeric() && byte != b'_' {
-                return Err(Error::AccessKey);
-            }
-            *id.bytes.get_mut(id.length).ok_or(Error::AccessKey)? = byte;
-            id.length = id.length.saturating_add(1);
+    fn from_bytes(text: &[u8]) -> Result<Self, Error> {
+        let mut bytes = [0; ACCESS_KEY_ID_MAX_BYTES];
+        if text.len() < ACCESS_KEY_ID_MIN_BYTES || !text.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_') {
+            return Err(Error::AccessKey);
         }
-        if id.length < ACCESS_KEY_ID_MIN_BYTES { Err(Error::AccessKey) } else { Ok(id) }
+        bytes.get_mut(..text.len()).ok_or(Error::AccessKey)?.copy_from_slice(text);
+        Ok(Self { bytes, length: u8::try_from(text.len()).map_err(|_| Error::AccessKey)? })
     }
 
     /// The id.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.bytes.get(..self.length).and_then(|id| str::from_utf8(id).ok()).unwrap_or_default()
+        self.bytes.get(..usize::from(self.length)).and_then(|id| str::from_utf8(id).ok()).unwrap_or_default()
     }
 
     /// Whether it is one of STS' temporary ids (`ASIA…`), which go with a session token.
@@ -110,9 +107,9 @@ impl<'a> PresignedUrl<'a> {
     pub fn parse(token: Token<'a>, hosts: &StsHosts<'_>) -> Result<Self, Error> {
         let url = check_bytes(token.url_bytes())?;
         let rest = check_scheme(url)?;
-        let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let authority_end = rest.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at_checked(authority_end).ok_or(Error::Authority)?;
-        if authority.contains(['@', ':']) || rest.contains('#') {
+        if authority.bytes().any(|byte| matches!(byte, b'@' | b':')) || rest.contains('#') {
             return Err(Error::Authority);
         }
         let query = match rest.strip_prefix('/') {
@@ -140,10 +137,22 @@ impl<'a> PresignedUrl<'a> {
             return Err(Error::Version);
         }
         let algorithm = Algorithm::from_encoded(algorithm)?;
-        let (access_key_id, scope) = split_credential(credential)?;
-        let signed_at = parse_date(date)?;
-        check_scope(scope, signed_at.day(), host.region())?;
-        let signature = Signature::from_hex(signature.decoded())?;
+        let signed_at = || date.to_array().ok_or(Error::DateForm).and_then(|date: [u8; AmzDate::BYTES]| AmzDate::parse(&date));
+        let (access_key_id, signed_at) = match usual_credential(credential, host.region()) {
+            Some((id, day)) => {
+                let (id, date) = (AccessKeyId::parse(id)?, signed_at()?);
+                if day == date.day() { (id, date) } else { return Err(Error::ScopeDate) }
+            }
+            None => {
+                let mut room = [0; CREDENTIAL_ROOM_BYTES];
+                let mut segments = credential.decode_into(&mut room).split(|byte| *byte == b'/');
+                let id = AccessKeyId::from_bytes(segments.next().unwrap_or_default())?;
+                let date = signed_at()?;
+                check_scope(segments, date.day(), host.region())?;
+                (id, date)
+            }
+        };
+        let signature = signature.to_array().ok_or(Error::SignatureForm).and_then(|digits| Signature::from_hex(&digits))?;
         let expires_secs = parse_expires(expires)?;
         Ok(Self { host, query, params, algorithm, access_key_id, signed_at, expires_secs, signature })
     }
@@ -211,8 +220,10 @@ impl fmt::Debug for PresignedUrl<'_> {
 
 fn check_bytes(url: &[u8]) -> Result<&str, Error> {
     // Without an early exit the compiler does 16 bytes at a time.
-    let bad = url.iter().fold(false, |bad, byte| bad | !(0x21..=0x7E).contains(byte) | matches!(byte, b'"' | b'<' | b'>'));
-    if bad { Err(Error::UrlBytes) } else { str::from_utf8(url).map_err(|_| Error::UrlBytes) }
+    let bad = url.iter().fold(0_u8, |bad, byte| {
+        bad | u8::from(byte.wrapping_sub(0x21) > 0x7E - 0x21) | u8::from(*byte == b'"') | u8::from(*byte | 2 == b'>')
+    });
+    if bad != 0 { Err(Error::UrlBytes) } else { str::from_utf8(url).map_err(|_| Error::UrlBytes) }
 }
 
 fn check_scheme(url: &str) -> Result<&str, Error> {
@@ -222,6 +233,9 @@ fn check_scheme(url: &str) -> Result<&str, Error> {
 
 /// Exactly `host` and `x-k8s-aws-id`, in any order and case: we send no other header, so STS would refuse a request that signed more.
 fn check_signed_headers(value: Encoded<'_>) -> Result<(), Error> {
+    if value.canonical_text() == Some("host%3Bx-k8s-aws-id") {
+        return Ok(());
+    }
     const EITHER_ORDER: [&str; 2] = ["host;x-k8s-aws-id", "x-k8s-aws-id;host"];
     let matches = |text: &&str| {
         let mut expected = text.bytes();
@@ -230,41 +244,33 @@ fn check_signed_headers(value: Encoded<'_>) -> Result<(), Error> {
     if EITHER_ORDER.iter().any(matches) { Ok(()) } else { Err(Error::SignedHeaders) }
 }
 
-/// Splits `<access key id>/<scope>`.
-fn split_credential(value: Encoded<'_>) -> Result<(AccessKeyId, Decoded<'_>), Error> {
-    let mut rest = value.decoded();
-    let id = AccessKeyId::collect(rest.by_ref().take_while(|byte| *byte != b'/'))?;
-    Ok((id, rest))
+/// Takes a credential apart that is spelled as AWS does and whose scope is right but perhaps for its day: the id and the day. It only saves
+/// time: what it does not take is judged by [`check_scope`].
+fn usual_credential<'a>(credential: Encoded<'a>, region: &str) -> Option<(&'a str, &'a str)> {
+    const SLASH: &str = "%2F";
+    let text = credential.canonical_text()?;
+    let text = text.strip_suffix("%2Fsts%2Faws4_request")?.strip_suffix(region)?.strip_suffix(SLASH)?;
+    let (text, day) = text.split_at_checked(text.len().checked_sub("YYYYMMDD".len())?)?;
+    Some((text.strip_suffix(SLASH)?, day))
 }
 
+/// Room for the decoded X-Amz-Credential: more than the longest that can be right. One that does not fit goes on past the place where
+/// every right one has ended, so it is refused for the segment that it is cut in.
+const CREDENTIAL_ROOM_BYTES: usize = ACCESS_KEY_ID_MAX_BYTES + "/YYYYMMDD/".len() + REGION_MAX_BYTES + "/sts/aws4_request".len() + 1;
+
 /// Checks `<day>/<region>/sts/aws4_request`. A segment that is missing or too many counts against the place where it is.
-fn check_scope(mut scope: Decoded<'_>, day: &str, region: &str) -> Result<(), Error> {
-    let mut next_is = |expected: &str| {
-        let mut expected = expected.bytes();
-        // The segment is read to its end even where it differs, so that the next one starts at its slash.
-        let same = scope.by_ref().take_while(|byte| *byte != b'/').fold(true, |same, byte| same & (expected.next() == Some(byte)));
-        same && expected.next().is_none()
-    };
-    if !next_is(day) {
+fn check_scope<'a>(mut segments: impl Iterator<Item = &'a [u8]>, day: &str, region: &str) -> Result<(), Error> {
+    if segments.next() != Some(day.as_bytes()) {
         return Err(Error::ScopeDate);
     }
-    if !next_is(region) {
+    if segments.next() != Some(region.as_bytes()) {
         return Err(Error::ScopeRegion);
     }
-    if scope.eq(SCOPE_END.bytes()) { Ok(()) } else { Err(Error::ScopeService) }
+    if segments.eq(SCOPE_END.split('/').map(str::as_bytes)) { Ok(()) } else { Err(Error::ScopeService) }
 }
 
 /// How the scope of a request to STS ends.
 pub(crate) const SCOPE_END: &str = "sts/aws4_request";
-
-fn parse_date(value: Encoded<'_>) -> Result<AmzDate, Error> {
-    let mut text = [0_u8; AmzDate::BYTES];
-    let mut bytes = value.decoded();
-    for slot in &mut text {
-        *slot = bytes.next().ok_or(Error::DateForm)?;
-    }
-    if bytes.next().is_some() { Err(Error::DateForm) } else { AmzDate::parse(&text) }
-}
 
 /// ASCII digits only (Go's `strconv.Atoi`, which the reference uses, also takes a sign); leading zeros as in Go.
 fn parse_expires(value: Encoded<'_>) -> Result<u16, Error> {

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Algorithm, SigningKey, write_hex};
 use crate::endpoint::StsHost;
-use crate::param::Query;
+use crate::param::{Param, Params, write_query};
 use crate::presigned::{CLUSTER_ID_HEADER, SCOPE_END};
 use crate::request::{ClusterId, StsRequest};
 use crate::time::AmzDate;
@@ -25,29 +25,46 @@ pub struct CanonicalRequest<'a> {
     query: Query<'a>,
 }
 
+#[derive(Clone, Copy)]
+enum Query<'a> {
+    Received(&'a Params<'a>),
+    /// Values by key, in the keys' order.
+    Ours(&'a [(Param, &'a str)]),
+}
+
+impl Query<'_> {
+    fn write_to(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        match self {
+            Self::Received(params) => params.write_canonical(out),
+            Self::Ours(pairs) => write_query(pairs.iter().copied(), out),
+        }
+    }
+}
+
 impl<'a> CanonicalRequest<'a> {
     /// The canonical form of a received request.
     #[must_use]
-    pub fn of(request: &StsRequest<'a>) -> Self {
+    pub const fn of(request: &'a StsRequest<'_>) -> Self {
         let url = request.url();
-        Self::new(url.host(), request.cluster_id(), url.params().signed_sorted())
+        Self { host: url.host(), cluster_id: request.cluster_id(), query: Query::Received(url.params()) }
     }
 
-    pub(super) const fn new(host: StsHost<'a>, cluster_id: ClusterId<'a>, query: Query<'a>) -> Self {
-        Self { host, cluster_id, query }
+    /// The canonical form of a request of ours; `pairs` stand in the order of their keys.
+    pub(super) const fn ours(host: StsHost<'a>, cluster_id: ClusterId<'a>, pairs: &'a [(Param, &'a str)]) -> Self {
+        Self { host, cluster_id, query: Query::Ours(pairs) }
     }
 
-    pub(super) const fn query(&self) -> &Query<'a> {
-        &self.query
+    pub(super) fn write_query(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        self.query.write_to(out)
     }
 
     fn write_to(&self, out: &mut impl fmt::Write) -> fmt::Result {
         out.write_str("GET\n/\n")?;
-        self.query.write_canonical(out)?;
+        self.query.write_to(out)?;
         write!(out, "\nhost:{}\n", self.host)?;
         out.write_str(CLUSTER_ID_HEADER)?;
         out.write_str(":")?;
-        out.write_str(self.cluster_id.as_str())?;
+        self.cluster_id.write_canonical(out)?;
         out.write_str("\n\nhost;")?;
         out.write_str(CLUSTER_ID_HEADER)?;
         out.write_str("\n")?;

@@ -48,18 +48,25 @@ pub(crate) struct Signature([u8; 32]);
 
 impl Signature {
     /// Reads 64 lower-case hex digits.
-    pub(crate) fn from_hex(mut digits: impl Iterator<Item = u8>) -> Result<Self, Error> {
-        let mut digit = || match digits.next() {
-            Some(byte @ b'0'..=b'9') => Ok(byte.wrapping_sub(b'0')),
-            Some(byte @ b'a'..=b'f') => Ok(byte.wrapping_sub(b'a').wrapping_add(10)),
-            _ => Err(Error::SignatureForm),
-        };
-        let mut bytes = [0; 32];
-        for byte in &mut bytes {
-            *byte = digit()?.wrapping_shl(4) | digit()?;
+    pub(crate) fn from_hex(digits: &[u8; 64]) -> Result<Self, Error> {
+        // Neither loop stops early, so that the compiler does many bytes at a time.
+        let good = digits.iter().fold(true, |good, digit| good & (digit.is_ascii_digit() | (b'a'..=b'f').contains(digit)));
+        if !good {
+            return Err(Error::SignatureForm);
         }
-        if digits.next().is_some() { Err(Error::SignatureForm) } else { Ok(Self(bytes)) }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            if let [high, low] = pair {
+                *byte = hex_value(*high).wrapping_shl(4) | hex_value(*low);
+            }
+        }
+        Ok(Self(bytes))
     }
+}
+
+/// The value of a digit known to be one: the low four bits, and nine more for a letter (0x61 and up).
+const fn hex_value(digit: u8) -> u8 {
+    (digit & 15).wrapping_add((digit >> 6).wrapping_mul(9))
 }
 
 /// Writes bytes as lower-case hex.

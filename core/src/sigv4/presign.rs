@@ -5,10 +5,12 @@ use core::{fmt, str};
 use super::{Algorithm, CanonicalRequest, SigningKey, StringToSign, write_hex};
 use crate::endpoint::StsHost;
 use crate::limits::ACCESS_KEY_ID_MAX_BYTES;
-use crate::param::{Param, Query};
+use crate::param::Param;
 use crate::presigned::{ACTION, SCOPE_END, VERSION};
 use crate::request::ClusterId;
 use crate::time::AmzDate;
+
+const SIGNED_HEADERS: &str = "host;x-k8s-aws-id";
 
 /// A request to be presigned.
 ///
@@ -43,24 +45,29 @@ impl Presign<'_> {
         let mut expires = Text::<5>::new();
         fmt::Write::write_fmt(&mut expires, format_args!("{}", self.expires_secs))?;
 
-        let query = Query::from_sorted(
-            [
-                (Param::Action, Some(ACTION)),
-                (Param::Version, Some(VERSION)),
-                (Param::Algorithm, Some(Algorithm::HmacSha256.name())),
-                (Param::Credential, Some(credential.as_str())),
-                (Param::Date, Some(self.date.as_str())),
-                (Param::Expires, Some(expires.as_str())),
-                (Param::SecurityToken, self.session_token),
-                (Param::SignedHeaders, Some("host;x-k8s-aws-id")),
-            ]
-            .into_iter(),
-        );
-        let canonical = CanonicalRequest::new(self.host, self.cluster_id, query);
+        let mut pairs = [
+            (Param::Action, ACTION),
+            (Param::Version, VERSION),
+            (Param::Algorithm, Algorithm::HmacSha256.name()),
+            (Param::Credential, credential.as_str()),
+            (Param::Date, self.date.as_str()),
+            (Param::Expires, expires.as_str()),
+            (Param::SignedHeaders, SIGNED_HEADERS),
+            (Param::SignedHeaders, SIGNED_HEADERS),
+        ];
+        let pairs = match self.session_token {
+            Some(token) => {
+                let [.., slot, _] = &mut pairs;
+                *slot = (Param::SecurityToken, token);
+                pairs.as_slice()
+            }
+            None => pairs.split_last().map_or(&[][..], |(_, pairs)| pairs),
+        };
+        let canonical = CanonicalRequest::ours(self.host, self.cluster_id, pairs);
         let signature = StringToSign::new(self.date, self.host.region(), &canonical).sign(key);
 
         write!(out, "https://{}/?", self.host)?;
-        canonical.query().write_canonical(out)?;
+        canonical.write_query(out)?;
         out.write_str("&")?;
         out.write_str(Param::Signature.name())?;
         out.write_str("=")?;

@@ -1,0 +1,22 @@
+//! Wall time, by criterion: `cargo bench -p arngate-benches --bench time`.
+
+use std::hint::black_box;
+
+use arngate_benches::Case;
+use arngate_core::TokenBuffer;
+use criterion::{Criterion, criterion_group, criterion_main};
+
+fn core(criterion: &mut Criterion) {
+    for (name, case) in [("key_500", Case::key_500()), ("session_1k8", Case::session_1k8())] {
+        let mut buffer = TokenBuffer::new();
+        assert_eq!(case.verify(&mut buffer), Ok(Ok(())));
+        criterion.bench_function(&format!("token/decode/{name}"), |b| b.iter(|| case.decode(black_box(&mut buffer)).is_ok()));
+        criterion.bench_function(&format!("request/check/{name}"), |b| b.iter(|| case.check(black_box(&mut buffer)).is_ok()));
+        criterion.bench_function(&format!("sigv4/verify/{name}"), |b| b.iter(|| case.verify(black_box(&mut buffer))));
+        let mut room = [0; 4096];
+        criterion.bench_function(&format!("floor/verify/{name}"), |b| b.iter(|| case.floor(black_box(&mut room))));
+    }
+}
+
+criterion_group!(benches, core);
+criterion_main!(benches);

@@ -1,0 +1,536 @@
+//! The layers to [`Config`].
+//!
+//! A value that is wrong is noted and its default stands in, so that the rest is checked too; what comes of it is thrown away.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use arngate_core::endpoint::Fips;
+use arngate_core::limits::DEFAULT_MAX_AHEAD_SECS;
+use arngate_core::{Error as CoreError, Partition, StsHost, StsHosts};
+
+use super::client::{checked_cluster_id, cluster_id, role};
+use super::feature_gate::FeatureGates;
+use super::layer::{Environment, Overrides, flag, list, some, variable};
+use super::network::{AdminAddress, address, admin_address, endpoint, hostname};
+use super::settings::{
+    AccessLog, AdminSettings, AnswerSettings, BootstrapSettings, CacheSettings, Config, DenyStatus, Ec2Settings, KubernetesSettings,
+    ListenSettings, OfflineSettings, ProverKind, RateSettings, StsSettings,
+};
+use crate::document::reader::{Span, boolean, distance, duration, integer, size_bytes};
+use crate::document::{Field, Findings, Place, Section, Shown, Text};
+use crate::mapping::file::{self, account_ids, partition_named};
+use crate::mapping::{Backend, BackendMode, Snapshot};
+
+/// upstream: `DefaultPort` in cmd/aws-iam-authenticator/server.go.
+const DEFAULT_PORT: u16 = 21362;
+
+/// upstream: the health listener in pkg/server/server.go.
+const DEFAULT_ADMIN_PORT: u16 = 21363;
+
+/// The most that STS allows, either way: what lies further ahead it refuses itself.
+const CLOCK_SKEW_MOST: Duration = Duration::from_secs(15 * 60);
+
+/// As long as the API server waits for a webhook; a later answer helps nobody.
+/// Kubernetes: `timeout` of `WebhookTokenAuthenticator`, 30 s by default.
+const DEADLINE_MOST: Duration = Duration::from_secs(30);
+
+/// A token's life, beyond which nothing is believed anyway.
+const TTL_MOST: Duration = Duration::from_secs(15 * 60);
+
+/// Calls a second beyond which a limit is none: more than any AWS API answers.
+const RATE_MOST: u32 = 100_000;
+
+/// Calls at one time: as many as there can be file descriptors by default, with room for clients.
+const IN_FLIGHT_MOST: u16 = 4096;
+
+/// The reader of the server's settings, with what all parts of it need.
+struct Reader<'a> {
+    overrides: &'a Overrides,
+    environment: &'a Environment,
+    findings: &'a Findings,
+}
+
+pub(super) fn read(root: Section<'_>, overrides: &Overrides, environment: &Environment) -> Config {
+    Reader { overrides, environment, findings: root.findings() }.config(root)
+}
+
+impl<'a> Reader<'a> {
+    fn config(&self, mut root: Section<'a>) -> Config {
+        let o = self.overrides;
+        let feature_gates = FeatureGates::read(o, self.findings);
+        let cluster_id = self.cluster_id(&mut root);
+        let mut server = root.section("server");
+        let partition = self.read("--partition", o.partition.as_ref(), &mut server, "partition", partition_named).unwrap_or(Partition::Aws);
+        let region = self.region(&mut root, &mut server, partition);
+        // The client's part of the same file.
+        role(&mut root);
+        for key in ["externalID", "sessionName", "tokenOnly", "forwardSessionName", "cache"] {
+            root.take(key);
+        }
+        root.finish();
+
+        let skew = duration(Duration::ZERO..=CLOCK_SKEW_MOST);
+        let clock_skew = self.read("--clock-skew", o.clock_skew.as_ref(), &mut server, "clockSkew", skew);
+        let (provers, offline) = self.provers(&mut server);
+        let arn_patterns = self.switch(o.arn_patterns, &mut server, "arnPatterns", false);
+        let options = file::Options { partition, arn_patterns, sso: feature_gates.sso_entries() };
+        let config = Config {
+            cluster_id,
+            partition,
+            clock_skew: clock_skew.unwrap_or_else(|| Duration::from_secs(DEFAULT_MAX_AHEAD_SECS.into())),
+            provers,
+            offline,
+            sts: self.sts(server.section("sts"), partition, region.as_deref()),
+            region,
+            cache: self.cache(server.section("cache")),
+            listen: self.listen(&mut server),
+            bootstrap: self.bootstrap(&mut server),
+            admin: self.admin(server.section("admin")),
+            answer: self.answer(&mut server),
+            mappings: self.mappings(&mut server, &options),
+            ec2: self.ec2(&mut server),
+            kubernetes: KubernetesSettings {
+                kubeconfig: Self::text("--kubeconfig", o.kubeconfig.as_ref(), &mut server, "kubeconfig").map(path),
+                master: Self::text("--master", o.master.as_ref(), &mut server, "master").map(|text| text.text),
+            },
+            feature_gates,
+        };
+        self.what_comes_later(&mut server);
+        server.finish();
+        config
+    }
+
+    /// The text of a setting: the flag's, else the file's. An empty one is none.
+    fn text(name: &'static str, given: Option<&String>, section: &mut Section<'a>, key: &'static str) -> Option<Text> {
+        Self::or(flag(name, given), section, key)
+    }
+
+    /// A flag's text, else the file's. The key is taken in any case: beside a flag it is not unknown.
+    fn or(given: Option<Text>, section: &mut Section<'a>, key: &'static str) -> Option<Text> {
+        let file = section.text(key);
+        some(given.or(file))
+    }
+
+    /// What `parse` makes of the text of a setting.
+    fn read<T>(
+        &self,
+        name: &'static str,
+        given: Option<&String>,
+        section: &mut Section<'a>,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        Self::text(name, given, section, key)?.read(self.findings, parse)
+    }
+
+    fn switch(&self, given: Option<bool>, section: &mut Section<'a>, key: &'static str, default: bool) -> bool {
+        let file = some(section.text(key)).and_then(|text| text.read(self.findings, boolean));
+        given.or(file).unwrap_or(default)
+    }
+
+    fn cluster_id(&self, root: &mut Section<'a>) -> String {
+        let Some(text) = cluster_id(root, self.overrides, self.environment) else {
+            let message =
+                "no cluster ID: expected --cluster-id, KUBERNETES_AWS_AUTHENTICATOR_CLUSTER_ID or clusterID in the configuration file";
+            self.findings.error(Place::Nowhere, message);
+            return String::new();
+        };
+        text.read(self.findings, checked_cluster_id).unwrap_or_default()
+    }
+
+    /// Our own region. It is no secret and no guess: the environment comes last, for it is often that of somebody else.
+    fn region(&self, root: &mut Section<'a>, server: &mut Section<'a>, partition: Partition) -> Option<String> {
+        let (own, top) = (some(server.text("region")), some(root.text("region")));
+        let region = some(flag("--region", self.overrides.region.as_ref()))
+            .or(own)
+            .or(top)
+            .or_else(|| variable("AWS_REGION", self.environment.aws_region.as_ref()))
+            .or_else(|| variable("AWS_DEFAULT_REGION", self.environment.aws_default_region.as_ref()))?;
+        let name = region.read(self.findings, |name| {
+            StsHost::regional(partition, name, Fips::No)
+                .map(|_| name.to_owned())
+                .map_err(|_| format!("expected a region such as eu-west-1, found {}", Shown(name)))
+        })?;
+        let elsewhere = Partition::ALL.into_iter().find(|other| *other != partition && other.known_regions().contains(&name.as_str()));
+        if let Some(other) = elsewhere {
+            self.findings.warn(region.place, format!("{name} is a region of the partition {other}, not of {partition}"));
+        }
+        Some(name)
+    }
+
+    fn provers(&self, server: &mut Section<'a>) -> (Vec<ProverKind>, Option<OfflineSettings>) {
+        let mut section = server.section("offline");
+        let bundle = Self::text("--offline-bundle", self.overrides.offline_bundle.as_ref(), &mut section, "bundle");
+        section.finish();
+        let field = server.take("provers");
+        let Some(names) = list("--provers", &self.overrides.provers, field.as_ref()) else {
+            let with_bundle = vec![ProverKind::Offline, ProverKind::Sts];
+            let provers = if bundle.is_some() { with_bundle } else { vec![ProverKind::Sts] };
+            return (provers, bundle.and_then(|bundle| self.existing(&bundle)).map(|bundle| OfflineSettings { bundle }));
+        };
+        if names.is_empty() {
+            let place = field.map_or(Place::Flag("--provers"), |field| field.place());
+            self.findings.error(place, "expected at least one of offline and sts");
+        }
+        let mut provers = Vec::new();
+        for name in &names {
+            let prover = name.read(self.findings, |text| match text {
+                "offline" => Ok(ProverKind::Offline),
+                "sts" => Ok(ProverKind::Sts),
+                _ => Err(format!("expected offline or sts, found {}", Shown(text))),
+            });
+            match prover {
+                Some(prover) if provers.contains(&prover) => {
+                    self.findings.error(name.place.clone(), format!("{} is there twice", name.text));
+                }
+                Some(ProverKind::Offline) if bundle.is_none() => {
+                    self.findings.error(name.place.clone(), "offline needs server.offline.bundle (--offline-bundle)");
+                }
+                Some(prover) => provers.push(prover),
+                None => {}
+            }
+        }
+        let offline = bundle.and_then(|bundle| {
+            if !provers.contains(&ProverKind::Offline) {
+                self.findings.warn(bundle.place, "has no effect, for offline is not among server.provers");
+                return None;
+            }
+            self.existing(&bundle).map(|bundle| OfflineSettings { bundle })
+        });
+        (provers, offline)
+    }
+
+    /// A path that has to be there. Whether it can be used is seen by who uses it.
+    fn existing(&self, text: &Text) -> Option<PathBuf> {
+        text.read(self.findings, |name| match std::fs::metadata(name) {
+            Ok(_) => Ok(PathBuf::from(name)),
+            Err(error) => Err(format!("cannot read {}: {error}", Shown(name))),
+        })
+    }
+
+    fn sts(&self, mut section: Section<'a>, partition: Partition, region: Option<&str>) -> StsSettings {
+        let o = self.overrides;
+        let hosts = StsHosts::new(partition).with_own_region(region);
+        let endpoints = self.endpoints(&mut section, &hosts);
+        let ca_file = Self::text("--sts-ca-file", o.sts_ca_file.as_ref(), &mut section, "caFile");
+        let bundle = variable("AWS_CA_BUNDLE", self.environment.aws_ca_bundle.as_ref());
+        let field = section.take("regions");
+        let regions = list("--sts-regions", &o.sts_regions, field.as_ref());
+        let regions = regions.map(|regions| regions.iter().filter_map(|name| self.sts_region(name, partition, region)).collect());
+
+        let spans = |most| duration(Duration::from_millis(1)..=most);
+        let deadline = self.read("--sts-deadline", o.sts_deadline.as_ref(), &mut section, "deadline", spans(DEADLINE_MOST));
+        let deadline = deadline.unwrap_or(Duration::from_secs(5));
+        let attempt = Self::text("--sts-attempt-timeout", o.sts_attempt_timeout.as_ref(), &mut section, "attemptTimeout");
+        let attempt_timeout = attempt.and_then(|text| {
+            let value = text.read(self.findings, spans(DEADLINE_MOST))?;
+            if value > deadline {
+                self.findings
+                    .error(text.place, format!("expected no more than the deadline, which is {}, found {}", Span(deadline), text.text));
+            }
+            Some(value)
+        });
+        let most_in_flight =
+            self.read("--sts-max-in-flight", o.sts_max_in_flight.as_ref(), &mut section, "maxInFlight", integer(1..=IN_FLIGHT_MOST));
+        let rate = self.rate(&mut section);
+        section.finish();
+        StsSettings {
+            endpoints,
+            ca_files: bundle.iter().chain(&ca_file).filter_map(|text| self.existing(text)).collect(),
+            regions,
+            deadline,
+            attempt_timeout: attempt_timeout.unwrap_or_else(|| Duration::from_secs(2).min(deadline)),
+            max_in_flight: most_in_flight.unwrap_or(64).into(),
+            rate,
+        }
+    }
+
+    fn endpoints(&self, section: &mut Section<'a>, hosts: &StsHosts<'_>) -> BTreeMap<String, super::Endpoint> {
+        let mut endpoints = BTreeMap::new();
+        let mut add = |host: &str, place: Place, url: Text| {
+            let judged = hosts.judge(host).map_err(|error| match error {
+                CoreError::Partition => format!("{} is a host of STS in another partition", Shown(host)),
+                _ => format!("expected a host of STS, found {}", Shown(host)),
+            });
+            let endpoint = url.read(self.findings, endpoint);
+            match (judged, endpoint) {
+                (Ok(host), Some(endpoint)) => drop(endpoints.insert(host.to_string(), endpoint)),
+                (Ok(_), None) => {}
+                (Err(message), _) => self.findings.error(place, message),
+            }
+        };
+        for (host, field) in section.section("endpoints").into_fields() {
+            if let Some(url) = field.text() {
+                add(host, field.place(), url);
+            }
+        }
+        let place = Place::Flag("--sts-endpoints");
+        for pair in self.overrides.sts_endpoints.iter().flat_map(|pairs| pairs.split(',')) {
+            match pair.split_once('=') {
+                Some((host, url)) => add(host, place.clone(), Text { text: url.to_owned(), place: place.clone() }),
+                None => self.findings.error(place.clone(), format!("expected host=https://host:port, found {}", Shown(pair))),
+            }
+        }
+        endpoints
+    }
+
+    fn sts_region(&self, name: &Text, partition: Partition, own: Option<&str>) -> Option<String> {
+        name.read(self.findings, |name| {
+            let fits = partition.known_regions().contains(&name) || partition.has_shape_of(name) || own == Some(name);
+            if fits { Ok(name.to_owned()) } else { Err(format!("expected a region of the partition {partition}, found {}", Shown(name))) }
+        })
+    }
+
+    fn rate(&self, section: &mut Section<'a>) -> Option<RateSettings> {
+        let rate = self.read("--sts-rate", self.overrides.sts_rate.as_ref(), section, "rate", |text| match text {
+            "none" => Ok(None),
+            _ => integer(1..=RATE_MOST)(text)
+                .map(Some)
+                .map_err(|_| format!("expected none or a number from 1 to {RATE_MOST}, found {}", Shown(text))),
+        });
+        let burst = Self::text("--sts-burst", self.overrides.sts_burst.as_ref(), section, "burst");
+        let per_second = rate.flatten();
+        if let (None, Some(burst)) = (per_second, &burst) {
+            self.findings.warn(burst.place.clone(), "has no effect without a rate");
+        }
+        let burst = burst.and_then(|text| text.read(self.findings, integer(1..=RATE_MOST)));
+        per_second.map(|per_second| RateSettings { per_second, burst: burst.unwrap_or(per_second) })
+    }
+
+    /// The cache's settings, which are read so that they need not change once there is a cache.
+    fn cache(&self, mut section: Section<'a>) -> CacheSettings {
+        let o = self.overrides;
+        let later = |text: Text| {
+            self.findings.warn(text.place.clone(), "has no effect yet: the cache comes with a later version");
+            text
+        };
+        let lives = duration(Duration::ZERO..=TTL_MOST);
+        let ttl = Self::text("--cache-ttl", o.cache_ttl.as_ref(), &mut section, "ttl").map(later);
+        let max_bytes = Self::text("--cache-max-bytes", o.cache_max_bytes.as_ref(), &mut section, "maxBytes").map(later);
+        let negative_ttl = Self::text("--cache-negative-ttl", o.cache_negative_ttl.as_ref(), &mut section, "negativeTtl").map(later);
+        let stale = flag("--cache-stale-if-down", o.cache_stale_if_down.map(|stale| stale.to_string()).as_ref());
+        let stale = Self::or(stale, &mut section, "staleIfDown").map(later);
+        section.finish();
+        CacheSettings {
+            ttl: ttl.and_then(|text| text.read(self.findings, &lives)).unwrap_or(Duration::from_secs(5 * 60)),
+            max_bytes: max_bytes.and_then(|text| text.read(self.findings, size_bytes(64 << 10..=64 << 30))),
+            negative_ttl: negative_ttl.and_then(|text| text.read(self.findings, &lives)).unwrap_or(Duration::from_secs(30)),
+            stale_if_down: stale.and_then(|text| text.read(self.findings, boolean)).unwrap_or(true),
+        }
+    }
+
+    fn listen(&self, server: &mut Section<'a>) -> ListenSettings {
+        let o = self.overrides;
+        let ip = self.read("--address", o.address.as_ref(), server, "address", address);
+        let port = self.read("--port", o.port.as_ref(), server, "port", integer(0..=u16::MAX));
+        ListenSettings { address: ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: port.unwrap_or(DEFAULT_PORT) }
+    }
+
+    fn bootstrap(&self, server: &mut Section<'a>) -> BootstrapSettings {
+        let o = self.overrides;
+        let host = self.read("--hostname", o.hostname.as_ref(), server, "hostname", hostname);
+        let state_dir = Self::text("--state-dir", o.state_dir.as_ref(), server, "stateDir");
+        let kubeconfig = Self::text("--generate-kubeconfig", o.generate_kubeconfig.as_ref(), server, "generateKubeconfig");
+        BootstrapSettings {
+            hostname: host.unwrap_or_else(|| "localhost".into()),
+            state_dir: state_dir.map_or_else(|| "/var/aws-iam-authenticator".into(), path),
+            generate_kubeconfig: kubeconfig.map_or_else(|| "/etc/kubernetes/aws-iam-authenticator/kubeconfig.yaml".into(), path),
+            kubeconfig_pregenerated: self.switch(o.kubeconfig_pregenerated, server, "kubeconfigPregenerated", false),
+        }
+    }
+
+    fn admin(&self, mut section: Section<'a>) -> AdminSettings {
+        let address = self.read("--admin-address", self.overrides.admin_address.as_ref(), &mut section, "address", admin_address);
+        section.finish();
+        AdminSettings { address: address.unwrap_or(AdminAddress { ip: None, port: DEFAULT_ADMIN_PORT }), is_set: address.is_some() }
+    }
+
+    fn answer(&self, server: &mut Section<'a>) -> AnswerSettings {
+        let o = self.overrides;
+        let deny_status = self.read("--deny-status", o.deny_status.as_ref(), server, "denyStatus", |text| match text {
+            "200" => Ok(DenyStatus::Ok),
+            "403" => Ok(DenyStatus::Forbidden),
+            _ => Err(format!("expected 200 or 403, found {}", Shown(text))),
+        });
+        let access_log = self.read("--access-log", o.access_log.as_ref(), server, "accessLog", |text| match text {
+            "all" => Ok(AccessLog::All),
+            "denied" => Ok(AccessLog::Denied),
+            "none" => Ok(AccessLog::None),
+            _ => Err(format!("expected all, denied or none, found {}", Shown(text))),
+        });
+        let default_log = if o.called_as_reference { AccessLog::All } else { AccessLog::Denied };
+        AnswerSettings { deny_status: deny_status.unwrap_or(DenyStatus::Ok), access_log: access_log.unwrap_or(default_log) }
+    }
+
+    fn ec2(&self, server: &mut Section<'a>) -> Ec2Settings {
+        let o = self.overrides;
+        let whole = || integer(1..=RATE_MOST);
+        let qps =
+            self.read("--ec2-describeInstances-qps", o.ec2_describe_instances_qps.as_ref(), server, "ec2DescribeInstancesQps", whole());
+        let burst = self.read(
+            "--ec2-describeInstances-burst",
+            o.ec2_describe_instances_burst.as_ref(),
+            server,
+            "ec2DescribeInstancesBurst",
+            whole(),
+        );
+        Ec2Settings {
+            role_arn: some(server.text("ec2DescribeInstancesRoleARN")).map(|text| text.text),
+            source_arn: some(server.text("sourceARN")).map(|text| text.text),
+            qps: qps.unwrap_or(15),
+            burst: burst.unwrap_or(5),
+        }
+    }
+
+    fn mappings(&self, server: &mut Section<'a>, options: &file::Options) -> Snapshot {
+        let modes = self.backend_modes(server);
+        let mut reserved = self.reserved_prefixes(server, &modes);
+        let scrubbed = server.take("scrubbedAccounts").map(|field| account_ids(&field)).unwrap_or_default();
+        let mounted = file::read(server, options, reserved.remove(&BackendMode::MountedFile).unwrap_or_default());
+        // The other modes are errors by now, so what is missing here for them is never used.
+        let backends: Vec<Backend> = if modes.contains(&BackendMode::MountedFile) { vec![mounted] } else { Vec::new() };
+        Snapshot::new(backends, scrubbed.into_iter().collect())
+    }
+
+    /// The modes, and the paths that belong to them.
+    ///
+    /// upstream: `ValidateBackendMode` in pkg/mapper/mapper.go, and `getConfig` in cmd/aws-iam-authenticator/root.go.
+    fn backend_modes(&self, server: &mut Section<'a>) -> Vec<BackendMode> {
+        let field = server.take("backendMode");
+        let dynamic_path = some(server.text("dynamicfilepath"));
+        some(server.text("dynamicfileUserIDStrict")).and_then(|text| text.read(self.findings, boolean));
+        if let Some(text) = some(server.text("dynamicBackendModePath")) {
+            self.findings.error(text.place, "a backend mode that changes is not supported by this version yet");
+        }
+        let Some(names) = list("--backend-mode", &self.overrides.backend_mode, field.as_ref()) else {
+            self.refuse_path(dynamic_path);
+            return vec![BackendMode::MountedFile];
+        };
+        if names.is_empty() {
+            let place = field.map_or(Place::Flag("--backend-mode"), |field| field.place());
+            self.findings.error(place, "expected at least one backend mode");
+        }
+        let mut modes = Vec::new();
+        for name in &names {
+            let Some(mode) = name.read(self.findings, |text| backend_mode(text).ok_or_else(|| no_backend_mode(text))) else { continue };
+            self.warn_of_alias(name, mode);
+            if modes.contains(&mode) {
+                self.findings.error(name.place.clone(), format!("the backend mode {mode} is there twice"));
+                continue;
+            }
+            if mode == BackendMode::DynamicFile && dynamic_path.is_none() {
+                self.findings.error(name.place.clone(), "the backend mode DynamicFile needs server.dynamicfilepath");
+            }
+            if mode != BackendMode::MountedFile {
+                self.findings.error(name.place.clone(), format!("the backend mode {mode} is not supported by this version yet"));
+            }
+            modes.push(mode);
+        }
+        if !modes.contains(&BackendMode::DynamicFile) {
+            self.refuse_path(dynamic_path);
+        }
+        modes
+    }
+
+    fn refuse_path(&self, path: Option<Text>) {
+        if let Some(path) = path {
+            self.findings.error(path.place, "needs the backend mode DynamicFile");
+        }
+    }
+
+    fn warn_of_alias(&self, name: &Text, mode: BackendMode) {
+        if name.text != mode.name() {
+            self.findings.warn(name.place.clone(), format!("the backend mode {} is deprecated: use {mode}", name.text));
+        }
+    }
+
+    fn reserved_prefixes(&self, server: &mut Section<'a>, modes: &[BackendMode]) -> HashMap<BackendMode, Vec<String>> {
+        let mut reserved = HashMap::new();
+        for field in server.take("reservedPrefixConfig").map(|field| field.list()).unwrap_or_default() {
+            let Some(mut section) = field.map() else { continue };
+            let name = some(section.text("backendmode"));
+            let prefixes = section.take("usernamePrefixReserveList").map(|list| self.prefixes(&list)).unwrap_or_default();
+            section.finish();
+            let Some(name) = name else {
+                field.error("expected backendmode");
+                continue;
+            };
+            // In the reference a mode that there is not reserves nothing, in silence.
+            let Some(mode) = name.read(self.findings, |text| backend_mode(text).ok_or_else(|| no_backend_mode(text))) else { continue };
+            self.warn_of_alias(&name, mode);
+            if !modes.contains(&mode) {
+                field.warn(format!("has no effect, for {mode} is not among the backend modes"));
+            }
+            if reserved.insert(mode, prefixes).is_some() {
+                field.warn(format!("replaces an entry before it for {mode}"));
+            }
+        }
+        reserved
+    }
+
+    fn prefixes(&self, field: &Field<'_>) -> Vec<String> {
+        let mut prefixes = Vec::new();
+        for text in field.texts(crate::document::Split::Commas) {
+            if text.text.is_empty() {
+                self.findings.warn(text.place, "an empty prefix reserves nothing");
+            } else {
+                prefixes.push(text.text);
+            }
+        }
+        prefixes
+    }
+
+    /// Known settings whose feature is not there yet. What somebody relies on to keep others out is an error.
+    fn what_comes_later(&self, server: &mut Section<'a>) {
+        let o = self.overrides;
+        let refuse = |place| self.findings.error(place, "client certificates are not supported by this version yet");
+        let mut webhook_client = server.section("webhookClient");
+        let certificate =
+            Self::text("--webhook-client-certificate", o.webhook_client_certificate.as_ref(), &mut webhook_client, "certificate");
+        let key = Self::text("--webhook-client-key", o.webhook_client_key.as_ref(), &mut webhook_client, "key");
+        webhook_client.finish();
+        let ca_file = Self::text("--client-ca-file", o.client_ca_file.as_ref(), server, "clientCAFile");
+        let field = server.take("clientNames");
+        let names = list("--client-names", &o.client_names, field.as_ref()).unwrap_or_default();
+        [ca_file, certificate, key, names.into_iter().next()].into_iter().flatten().for_each(|text| refuse(text.place));
+
+        let reuse_port = flag("--reuse-port", o.reuse_port.map(|reuse| reuse.to_string()).as_ref());
+        let reuse_port = Self::or(reuse_port, server, "reusePort");
+        if let Some(text) = reuse_port
+            && text.read(self.findings, boolean) == Some(true)
+        {
+            self.findings.warn(text.place, "has no effect yet: handing over without a gap comes with a later version");
+        }
+        let ignored =
+            [("AWS_ENDPOINT_URL", &self.environment.aws_endpoint_url), ("AWS_ENDPOINT_URL_STS", &self.environment.aws_endpoint_url_sts)];
+        for text in ignored.into_iter().filter_map(|(name, value)| variable(name, value.as_ref())) {
+            self.findings.warn(text.place, "is for clients, and the server ignores it: use server.sts.endpoints");
+        }
+    }
+}
+
+fn path(text: Text) -> PathBuf {
+    text.text.into()
+}
+
+/// The mode of that name, or of a name that it had before.
+///
+/// upstream: `DeprecatedBackendModeChoices` in pkg/mapper/mapper.go.
+fn backend_mode(name: &str) -> Option<BackendMode> {
+    match name {
+        "ConfigMap" => Some(BackendMode::EksConfigMap),
+        "File" => Some(BackendMode::MountedFile),
+        _ => BackendMode::ALL.into_iter().find(|mode| mode.name() == name),
+    }
+}
+
+fn no_backend_mode(name: &str) -> String {
+    let names = BackendMode::ALL.map(BackendMode::name);
+    let lower = name.to_ascii_lowercase();
+    let near = names.into_iter().find(|known| distance(&known.to_ascii_lowercase(), &lower) <= 2);
+    let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+    format!("expected a backend mode, one of {}, found {}{hint}", names.join(", "), Shown(name))
+}

@@ -1,0 +1,188 @@
+//! The settings of `server` and `init`, as values that were checked.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use arngate_core::Partition;
+
+use super::feature_gate::FeatureGates;
+use super::network::{AdminAddress, Endpoint};
+use crate::mapping::Snapshot;
+
+/// The settings of `server` and `init`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `clusterID`: one that core takes.
+    pub cluster_id: String,
+    /// `server.partition`
+    pub partition: Partition,
+    /// Our own region, if anybody has told it.
+    pub region: Option<String>,
+    /// `server.clockSkew`: how far ahead of our clock X-Amz-Date may lie.
+    pub clock_skew: Duration,
+    /// `server.provers`, in order; at least one.
+    pub provers: Vec<ProverKind>,
+    /// `server.offline`: there if the offline prover is.
+    pub offline: Option<OfflineSettings>,
+    /// `server.sts`
+    pub sts: StsSettings,
+    /// `server.cache`
+    pub cache: CacheSettings,
+    /// Where the webhook listens.
+    pub listen: ListenSettings,
+    /// Certificates and the webhook's kubeconfig.
+    pub bootstrap: BootstrapSettings,
+    /// `server.admin`
+    pub admin: AdminSettings,
+    /// How decisions are answered and logged.
+    pub answer: AnswerSettings,
+    /// `server.backendMode` with all mappings, and `server.scrubbedAccounts`.
+    pub mappings: Snapshot,
+    /// How to ask EC2.
+    pub ec2: Ec2Settings,
+    /// How to reach the API server.
+    pub kubernetes: KubernetesSettings,
+    /// `--feature-gates`
+    pub feature_gates: FeatureGates,
+}
+
+/// Who may prove a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ProverKind {
+    /// We, with a key of the bundle.
+    Offline,
+    /// STS.
+    Sts,
+}
+
+/// The offline prover.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OfflineSettings {
+    /// A file of keys, or a folder of such files.
+    pub bundle: PathBuf,
+}
+
+/// The STS prover.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StsSettings {
+    /// Where to connect for a host of STS, where that is not the host itself. The keys are hosts of the partition.
+    pub endpoints: BTreeMap<String, Endpoint>,
+    /// Files with roots beside the platform's: `AWS_CA_BUNDLE` and `server.sts.caFile`.
+    pub ca_files: Vec<PathBuf>,
+    /// The only regions that may be asked; none: those that we know, our own, and those that fit by shape.
+    pub regions: Option<Vec<String>>,
+    /// For all attempts together.
+    pub deadline: Duration,
+    /// For each attempt; no longer than the deadline.
+    pub attempt_timeout: Duration,
+    /// Calls at one time, over all hosts.
+    pub max_in_flight: usize,
+    /// Calls a second, over all hosts; none: as many as there are.
+    pub rate: Option<RateSettings>,
+}
+
+/// A rate with its burst.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RateSettings {
+    /// Calls a second.
+    pub per_second: u32,
+    /// Calls at once after a pause.
+    pub burst: u32,
+}
+
+/// The cache of identities.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CacheSettings {
+    /// How long an identity is believed; zero: not at all.
+    pub ttl: Duration,
+    /// How large the cache may be; none: what the memory limit suggests.
+    pub max_bytes: Option<u64>,
+    /// How long a refusal is remembered.
+    pub negative_ttl: Duration,
+    /// Whether an identity that should be asked for again is believed while nobody can be asked.
+    pub stale_if_down: bool,
+}
+
+/// Where the webhook listens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ListenSettings {
+    /// The address.
+    pub address: IpAddr,
+    /// The port; zero: any that is free.
+    pub port: u16,
+}
+
+/// Certificates and the webhook's kubeconfig.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BootstrapSettings {
+    /// The host in the certificate and in the kubeconfig's URL.
+    pub hostname: String,
+    /// Where certificate and key lie.
+    pub state_dir: PathBuf,
+    /// Where the kubeconfig goes.
+    pub generate_kubeconfig: PathBuf,
+    /// Whether it is already there.
+    pub kubeconfig_pregenerated: bool,
+}
+
+/// The admin listener.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AdminSettings {
+    /// Where it listens.
+    pub address: AdminAddress,
+    /// Whether that was set: only then does it say more than the reference's to everybody.
+    pub is_set: bool,
+}
+
+/// How decisions are answered and logged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AnswerSettings {
+    /// The status of a refusal.
+    pub deny_status: DenyStatus,
+    /// Which decisions are logged.
+    pub access_log: AccessLog,
+}
+
+/// The status of a refusal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DenyStatus {
+    /// 403 without a TokenReview, as the reference.
+    Forbidden,
+    /// 200 with a TokenReview that says why.
+    Ok,
+}
+
+/// Which decisions are logged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AccessLog {
+    /// Each.
+    All,
+    /// Refusals.
+    Denied,
+    /// None.
+    None,
+}
+
+/// How to ask EC2.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ec2Settings {
+    /// `server.ec2DescribeInstancesRoleARN`: the role to assume for it.
+    pub role_arn: Option<String>,
+    /// `server.sourceARN`: what that role's trust policy may ask for.
+    pub source_arn: Option<String>,
+    /// Calls a second.
+    pub qps: u32,
+    /// Calls at once after a pause.
+    pub burst: u32,
+}
+
+/// How to reach the API server.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct KubernetesSettings {
+    /// `server.kubeconfig`
+    pub kubeconfig: Option<PathBuf>,
+    /// `server.master`
+    pub master: Option<String>,
+}

@@ -1,0 +1,580 @@
+//! Whole files, through all layers.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use arngate_core::{Identity, Partition};
+
+use super::*;
+use crate::mapping::Outcome;
+
+fn parsed(text: &str) -> Result<Document, ConfigErrors> {
+    let file: Arc<str> = "config.yaml".into();
+    tree::parse(&file, text.as_bytes()).map(|node| Document { file, node })
+}
+
+fn load(text: &str, overrides: &Overrides, environment: &Environment) -> Result<Loaded<Config>, ConfigErrors> {
+    let document = parsed(text)?;
+    let findings = Findings::default();
+    let value = with_root(Some(&document), &findings, |root| server::read(root, overrides, environment));
+    findings.into_result().map(|warnings| Loaded { value, warnings })
+}
+
+fn load_client(text: &str, overrides: &Overrides, environment: &Environment) -> Result<Loaded<ClientConfig>, ConfigErrors> {
+    let document = parsed(text)?;
+    let findings = Findings::default();
+    let value = with_root(Some(&document), &findings, |root| client::read(root, overrides, environment));
+    findings.into_result().map(|warnings| Loaded { value, warnings })
+}
+
+fn file(text: &str) -> Config {
+    let loaded = load(text, &Overrides::default(), &Environment::default()).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    loaded.value
+}
+
+fn errors(text: &str) -> String {
+    load(text, &Overrides::default(), &Environment::default()).unwrap_err().to_string()
+}
+
+fn warnings(text: &str) -> String {
+    told(load(text, &Overrides::default(), &Environment::default()).unwrap().warnings)
+}
+
+fn told(warnings: Vec<Warning>) -> String {
+    warnings.iter().map(|warning| format!("{warning}\n")).collect()
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.into())
+}
+
+#[test]
+fn a_cluster_id_is_all_it_takes() {
+    let mut config = file("clusterID: test\n");
+    config.mappings = crate::mapping::Snapshot::default();
+    insta::assert_debug_snapshot!(config, @r#"
+    Config {
+        cluster_id: "test",
+        partition: Aws,
+        region: None,
+        clock_skew: 300s,
+        provers: [
+            Sts,
+        ],
+        offline: None,
+        sts: StsSettings {
+            endpoints: {},
+            ca_files: [],
+            regions: None,
+            deadline: 5s,
+            attempt_timeout: 2s,
+            max_in_flight: 64,
+            rate: None,
+        },
+        cache: CacheSettings {
+            ttl: 300s,
+            max_bytes: None,
+            negative_ttl: 30s,
+            stale_if_down: true,
+        },
+        listen: ListenSettings {
+            address: 127.0.0.1,
+            port: 21362,
+        },
+        bootstrap: BootstrapSettings {
+            hostname: "localhost",
+            state_dir: "/var/aws-iam-authenticator",
+            generate_kubeconfig: "/etc/kubernetes/aws-iam-authenticator/kubeconfig.yaml",
+            kubeconfig_pregenerated: false,
+        },
+        admin: AdminSettings {
+            address: AdminAddress {
+                ip: None,
+                port: 21363,
+            },
+            is_set: false,
+        },
+        answer: AnswerSettings {
+            deny_status: Ok,
+            access_log: Denied,
+        },
+        mappings: Snapshot {
+            backends: [],
+            scrubbed_accounts: {},
+        },
+        ec2: Ec2Settings {
+            role_arn: None,
+            source_arn: None,
+            qps: 15,
+            burst: 5,
+        },
+        kubernetes: KubernetesSettings {
+            kubeconfig: None,
+            master: None,
+        },
+        feature_gates: FeatureGates {
+            configured_init_directories: false,
+            iam_identity_mapping_crd: false,
+            sso_role_match: None,
+        },
+    }
+    "#);
+}
+
+#[test]
+fn a_flag_beats_the_environment_and_that_the_file() {
+    let text = "clusterID: file\nregion: eu-west-1\nserver: {port: 1, partition: aws-cn, sts: {deadline: 9s}}\n";
+    let environment = Environment { cluster_id: some("environment"), aws_region: some("eu-west-2"), ..Environment::default() };
+    let flags = Overrides {
+        cluster_id: some("flag"),
+        port: some("2"),
+        partition: some("aws"),
+        region: some("eu-west-3"),
+        sts_deadline: some("3s"),
+        ..Overrides::default()
+    };
+    let config = load(text, &flags, &environment).unwrap().value;
+    assert_eq!((config.cluster_id.as_str(), config.listen.port, config.partition), ("flag", 2, Partition::Aws));
+    assert_eq!((config.region.as_deref(), config.sts.deadline), (Some("eu-west-3"), Duration::from_secs(3)));
+    let config = load(text, &Overrides::default(), &environment).unwrap().value;
+    assert_eq!((config.cluster_id.as_str(), config.listen.port, config.partition), ("environment", 1, Partition::AwsCn));
+    assert_eq!((config.region.as_deref(), config.sts.deadline), (Some("eu-west-1"), Duration::from_secs(9)));
+    let config = load("clusterID: a\n", &Overrides::default(), &environment).unwrap().value;
+    assert_eq!(config.region.as_deref(), Some("eu-west-2"));
+    let empty = Environment { cluster_id: some(""), ..Environment::default() };
+    assert_eq!(load(text, &Overrides::default(), &empty).unwrap().value.cluster_id, "file");
+}
+
+#[test]
+fn a_key_beside_its_flag_is_not_unknown() {
+    let text = "
+clusterID: a
+server:
+  port: 1
+  address: 127.0.0.1
+  hostname: a
+  stateDir: a
+  generateKubeconfig: a
+  kubeconfigPregenerated: true
+  kubeconfig: a
+  master: a
+  backendMode: x
+  region: eu-west-1
+  provers: [x]
+  sts: {caFile: x, regions: x, deadline: x, attemptTimeout: x, maxInFlight: x, rate: 7, burst: x}
+  clockSkew: x
+  arnPatterns: true
+  admin: {address: x}
+  denyStatus: x
+  accessLog: x
+  reusePort: true
+";
+    let flags = Overrides {
+        port: some("2"),
+        address: some("::1"),
+        hostname: some("b"),
+        state_dir: some("b"),
+        generate_kubeconfig: some("b"),
+        kubeconfig_pregenerated: Some(false),
+        kubeconfig: some("b"),
+        master: some("b"),
+        backend_mode: vec!["MountedFile".into()],
+        region: some("eu-west-2"),
+        provers: vec!["sts".into()],
+        sts_ca_file: some(""),
+        sts_regions: vec!["eu-west-1".into(), "eu-west-2,eu-west-3".into()],
+        sts_deadline: some("1s"),
+        sts_attempt_timeout: some("500ms"),
+        sts_max_in_flight: some("1"),
+        sts_rate: some("none"),
+        sts_burst: some(""),
+        clock_skew: some("0"),
+        arn_patterns: Some(false),
+        admin_address: some(":1"),
+        deny_status: some("403"),
+        access_log: some("all"),
+        reuse_port: Some(false),
+        ..Overrides::default()
+    };
+    let loaded = load(text, &flags, &Environment::default()).unwrap();
+    assert_eq!(told(loaded.warnings), "");
+    let config = loaded.value;
+    assert_eq!((config.listen.port, config.bootstrap.hostname.as_str(), config.bootstrap.kubeconfig_pregenerated), (2, "b", false));
+    assert_eq!((config.region.as_deref(), config.provers.as_slice()), (Some("eu-west-2"), [ProverKind::Sts].as_slice()));
+    assert_eq!(config.sts.regions.map(|regions| regions.len()), Some(3));
+    assert_eq!((config.sts.deadline, config.sts.rate, config.clock_skew), (Duration::from_secs(1), None, Duration::ZERO));
+    assert_eq!(config.answer, AnswerSettings { deny_status: DenyStatus::Forbidden, access_log: AccessLog::All });
+}
+
+#[test]
+fn reads_each_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, "").unwrap();
+    let text = format!(
+        "
+CLUSTERID: 0123
+Server:
+  port: 8443
+  hostname: node-1.example.com
+  address: '[::]'
+  stateDir: /state
+  generateKubeconfig: /kube/config
+  kubeconfigPregenerated: true
+  partition: aws-us-gov
+  kubeconfig: /kube/admin
+  master: https://10.0.0.1:6443
+  backendMode: MountedFile
+  ec2DescribeInstancesRoleARN: arn:aws-us-gov:iam::123456789012:role/Ec2
+  sourceARN: arn:aws-us-gov:eks:us-gov-west-1:123456789012:cluster/c
+  ec2DescribeInstancesQps: 20
+  ec2DescribeInstancesBurst: 6
+  scrubbedAccounts: [012345678901]
+  mapRoles:
+  - rolearn: arn:aws-us-gov:iam::123456789012:role/*
+    username: system:x
+  mapAccounts: [123456789012]
+  reservedPrefixConfig:
+  - backendmode: MountedFile
+    usernamePrefixReserveList: ['system:']
+  provers: [sts, offline]
+  offline: {{bundle: {folder}}}
+  sts:
+    endpoints: {{STS.us-gov-west-1.amazonaws.com: 'https://10.1.2.3:8443'}}
+    caFile: {ca}
+    regions: us-gov-west-1, us-gov-east-1
+    deadline: 4s
+    attemptTimeout: 1s500ms
+    maxInFlight: 8
+    rate: 100
+    burst: 10
+  clockSkew: 1m
+  arnPatterns: true
+  region: us-gov-west-1
+  admin: {{address: 127.0.0.1:9000}}
+  denyStatus: 403
+  accessLog: none
+",
+        folder = folder.path().display(),
+        ca = ca.display(),
+    );
+    let config = file(&text);
+    assert_eq!((config.cluster_id.as_str(), config.partition), ("0123", Partition::AwsUsGov));
+    assert_eq!(config.listen, ListenSettings { address: "::".parse().unwrap(), port: 8443 });
+    let bootstrap = BootstrapSettings {
+        hostname: "node-1.example.com".into(),
+        state_dir: "/state".into(),
+        generate_kubeconfig: "/kube/config".into(),
+        kubeconfig_pregenerated: true,
+    };
+    assert_eq!(config.bootstrap, bootstrap);
+    assert_eq!(config.kubernetes.master.as_deref(), Some("https://10.0.0.1:6443"));
+    assert_eq!((config.ec2.qps, config.ec2.burst), (20, 6));
+    assert_eq!(config.provers, [ProverKind::Sts, ProverKind::Offline]);
+    assert_eq!(config.offline.unwrap().bundle, folder.path());
+    assert_eq!(config.sts.endpoints["sts.us-gov-west-1.amazonaws.com"], Endpoint { host: "10.1.2.3".into(), port: 8443 });
+    assert_eq!(config.sts.ca_files, [ca]);
+    assert_eq!(config.sts.regions.as_deref(), Some(["us-gov-west-1".to_owned(), "us-gov-east-1".to_owned()].as_slice()));
+    assert_eq!((config.sts.deadline, config.sts.attempt_timeout), (Duration::from_secs(4), Duration::from_millis(1500)));
+    assert_eq!((config.sts.max_in_flight, config.sts.rate), (8, Some(RateSettings { per_second: 100, burst: 10 })));
+    assert_eq!((config.clock_skew, config.region.as_deref()), (Duration::from_secs(60), Some("us-gov-west-1")));
+    let admin = AdminAddress { ip: "127.0.0.1".parse().ok(), port: 9000 };
+    assert_eq!(config.admin, AdminSettings { address: admin, is_set: true });
+    assert_eq!(config.answer, AnswerSettings { deny_status: DenyStatus::Forbidden, access_log: AccessLog::None });
+    assert!(config.mappings.is_scrubbed("012345678901"));
+    let arn = "arn:aws-us-gov:sts::123456789012:assumed-role/A/s";
+    let identity = Identity::check(Partition::AwsUsGov, "123456789012", arn, "AROA:s").unwrap();
+    assert!(matches!(config.mappings.look_up(&identity, ""), Outcome::Reserved { prefix: "system:", .. }));
+}
+
+#[test]
+fn json_is_read_by_the_same_reader() {
+    let config = file(r#"{"clusterID": "json", "server": {"port": 1, "kubeconfigPregenerated": true, "denyStatus": 403}}"#);
+    assert_eq!((config.cluster_id.as_str(), config.listen.port), ("json", 1));
+    assert!(config.bootstrap.kubeconfig_pregenerated);
+}
+
+#[test]
+fn a_bundle_alone_makes_both_provers() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = Overrides { offline_bundle: Some(folder.path().display().to_string()), ..Overrides::default() };
+    let config = load("clusterID: a", &flags, &Environment::default()).unwrap().value;
+    assert_eq!(config.provers, [ProverKind::Offline, ProverKind::Sts]);
+}
+
+#[test]
+fn the_reference_s_name_logs_every_decision() {
+    let called = Overrides { called_as_reference: true, ..Overrides::default() };
+    assert_eq!(load("clusterID: a", &called, &Environment::default()).unwrap().value.answer.access_log, AccessLog::All);
+    assert_eq!(
+        load("{clusterID: a, server: {accessLog: none}}", &called, &Environment::default()).unwrap().value.answer.access_log,
+        AccessLog::None
+    );
+}
+
+#[test]
+fn tells_every_error_at_once() {
+    insta::assert_snapshot!(errors("
+server:
+  port: 70000
+  hostname: a/b
+  address: example.com
+  partition: aws-moon
+  kubeconfigPregenerated: maybe
+  region: EU West
+  ec2DescribeInstancesQps: 0
+  scrubbedAccounts: [1234]
+  provers: [offline, magic, sts, sts]
+  sts:
+    endpoints:
+      sts.eu-west-1.amazonaws.com: http://10.1.2.3
+      sts.cn-north-1.amazonaws.com.cn: https://10.1.2.3:443
+      example.com: https://10.1.2.3:443
+      sts.amazonaws.com: [a]
+    caFile: /nonexistent/ca.pem
+    regions: [eu-west-1, cn-north-1]
+    deadline: 1m
+    attemptTimeout: 6s
+    maxInFlight: many
+    rate: fast
+  cache: {ttl: 1h, maxBytes: 8, negativeTtl: x, staleIfDown: y}
+  clockSkew: 16m
+  arnPatterns: 2
+  admin: {address: 21363}
+  denyStatus: 401
+  accessLog: some
+  clientCAFile: /ca.pem
+  clientNames: [kube-apiserver, other]
+  webhookClient: {certificate: /a, key: /b}
+"), @r#"
+    no cluster ID: expected --cluster-id, KUBERNETES_AWS_AUTHENTICATOR_CLUSTER_ID or clusterID in the configuration file
+    config.yaml:3: server.port: expected a number from 0 to 65535, found "70000"
+    config.yaml:4: server.hostname: expected a host name or an IP address, found "a/b"
+    config.yaml:5: server.address: expected an IP address such as 127.0.0.1 or 0.0.0.0, found "example.com"
+    config.yaml:6: server.partition: expected a partition, one of aws, aws-cn, aws-us-gov, aws-iso, aws-iso-b, aws-iso-e, aws-iso-f, aws-eusc, found "aws-moon"
+    config.yaml:7: server.kubeconfigPregenerated: expected true or false, found "maybe"
+    config.yaml:8: server.region: expected a region such as eu-west-1, found "EU West"
+    config.yaml:9: server.ec2DescribeInstancesQps: expected a number from 1 to 100000, found "0"
+    config.yaml:10: server.scrubbedAccounts[0]: expected 12 digits, found "1234"
+    config.yaml:11: server.provers[0]: offline needs server.offline.bundle (--offline-bundle)
+    config.yaml:11: server.provers[1]: expected offline or sts, found "magic"
+    config.yaml:11: server.provers[3]: sts is there twice
+    config.yaml:14: server.sts.endpoints.sts.eu-west-1.amazonaws.com: expected https://host:port and nothing else, found "http://10.1.2.3"
+    config.yaml:15: server.sts.endpoints.sts.cn-north-1.amazonaws.com.cn: "sts.cn-north-1.amazonaws.com.cn" is a host of STS in another partition
+    config.yaml:16: server.sts.endpoints.example.com: expected a host of STS, found "example.com"
+    config.yaml:17: server.sts.endpoints.sts.amazonaws.com: expected text, found a list
+    config.yaml:18: server.sts.caFile: cannot read "/nonexistent/ca.pem": No such file or directory (os error 2)
+    config.yaml:19: server.sts.regions[1]: expected a region of the partition aws, found "cn-north-1"
+    config.yaml:20: server.sts.deadline: expected a duration from 1ms to 30s, found "1m"
+    config.yaml:21: server.sts.attemptTimeout: expected no more than the deadline, which is 5s, found 6s
+    config.yaml:22: server.sts.maxInFlight: expected a number from 1 to 4096, found "many"
+    config.yaml:23: server.sts.rate: expected none or a number from 1 to 100000, found "fast"
+    config.yaml:24: server.cache.ttl: expected a duration from 0s to 15m, found "1h"
+    config.yaml:24: server.cache.maxBytes: expected a size with its unit, such as 512KiB or 8MiB, found "8"
+    config.yaml:24: server.cache.negativeTtl: expected a duration with its unit, such as 500ms, 5s or 1m30s, found "x"
+    config.yaml:24: server.cache.staleIfDown: expected true or false, found "y"
+    config.yaml:25: server.clockSkew: expected a duration from 0s to 15m, found "16m"
+    config.yaml:26: server.arnPatterns: expected true or false, found "2"
+    config.yaml:27: server.admin.address: expected address:port, such as 127.0.0.1:21363 or :21363, found "21363"
+    config.yaml:28: server.denyStatus: expected 200 or 403, found "401"
+    config.yaml:29: server.accessLog: expected all, denied or none, found "some"
+    config.yaml:30: server.clientCAFile: client certificates are not supported by this version yet
+    config.yaml:31: server.clientNames[0]: client certificates are not supported by this version yet
+    config.yaml:32: server.webhookClient.certificate: client certificates are not supported by this version yet
+    config.yaml:32: server.webhookClient.key: client certificates are not supported by this version yet
+    "#);
+    insta::assert_snapshot!(errors("clusterID: ' '\n"), @"config.yaml:1: clusterID: the cluster ID is empty");
+    insta::assert_snapshot!(errors("- a\n"), @r#"
+    no cluster ID: expected --cluster-id, KUBERNETES_AWS_AUTHENTICATOR_CLUSTER_ID or clusterID in the configuration file
+    config.yaml:1: expected a map, found a list
+    "#);
+}
+
+#[test]
+fn says_which_flag_or_variable_is_wrong() {
+    let flags = Overrides {
+        port: some("x"),
+        sts_deadline: some("5"),
+        backend_mode: vec!["MountedFile,Mounted".into()],
+        sts_endpoints: vec!["sts.amazonaws.com".into(), "sts.amazonaws.com=https://a:1,x=https://a:1".into()],
+        cluster_id: some(""),
+        ..Overrides::default()
+    };
+    let environment =
+        Environment { aws_region: some("?"), aws_ca_bundle: some("/nonexistent"), cluster_id: some("unused"), ..Environment::default() };
+    insta::assert_snapshot!(load("", &flags, &environment).unwrap_err(), @r#"
+    no cluster ID: expected --cluster-id, KUBERNETES_AWS_AUTHENTICATOR_CLUSTER_ID or clusterID in the configuration file
+    AWS_REGION: expected a region such as eu-west-1, found "?"
+    --sts-endpoints: expected host=https://host:port, found "sts.amazonaws.com"
+    --sts-endpoints: expected a host of STS, found "x"
+    --sts-deadline: expected a duration with its unit, such as 500ms, 5s or 1m30s, found "5"
+    AWS_CA_BUNDLE: cannot read "/nonexistent": No such file or directory (os error 2)
+    --port: expected a number from 0 to 65535, found "x"
+    --backend-mode: expected a backend mode, one of MountedFile, EKSConfigMap, CRD, DynamicFile, found "Mounted"
+    "#);
+}
+
+#[test]
+fn checks_backend_modes_and_what_belongs_to_them() {
+    let modes = |text: &str| errors(&format!("clusterID: a\nserver: {{{text}}}\n"));
+    insta::assert_snapshot!(modes("backendMode: 'EKSConfigMap CRD'"), @r#"
+    config.yaml:2: server.backendMode: the backend mode EKSConfigMap is not supported by this version yet
+    config.yaml:2: server.backendMode: the backend mode CRD is not supported by this version yet
+    "#);
+    insta::assert_snapshot!(modes("backendMode: [MountedFile, MountedFile, mountedfile, Nothing]"), @r#"
+    config.yaml:2: server.backendMode[1]: the backend mode MountedFile is there twice
+    config.yaml:2: server.backendMode[2]: expected a backend mode, one of MountedFile, EKSConfigMap, CRD, DynamicFile, found "mountedfile"; did you mean MountedFile?
+    config.yaml:2: server.backendMode[3]: expected a backend mode, one of MountedFile, EKSConfigMap, CRD, DynamicFile, found "Nothing"
+    "#);
+    insta::assert_snapshot!(modes("backendMode: [File, MountedFile]"), @"config.yaml:2: server.backendMode[1]: the backend mode MountedFile is there twice");
+    insta::assert_snapshot!(modes("backendMode: []"), @"config.yaml:2: server.backendMode: expected at least one backend mode");
+    insta::assert_snapshot!(modes("backendMode: ''"), @"config.yaml:2: server.backendMode: expected at least one backend mode");
+    insta::assert_snapshot!(modes("backendMode: DynamicFile"), @r#"
+    config.yaml:2: server.backendMode: the backend mode DynamicFile needs server.dynamicfilepath
+    config.yaml:2: server.backendMode: the backend mode DynamicFile is not supported by this version yet
+    "#);
+    insta::assert_snapshot!(modes("dynamicfilepath: /x"), @"config.yaml:2: server.dynamicfilepath: needs the backend mode DynamicFile");
+    insta::assert_snapshot!(modes("dynamicBackendModePath: /x"), @"config.yaml:2: server.dynamicBackendModePath: a backend mode that changes is not supported by this version yet");
+    insta::assert_snapshot!(modes("reservedPrefixConfig: [{backendmode: X}, {usernamePrefixReserveList: [a]}, text]"), @r#"
+    config.yaml:2: server.reservedPrefixConfig[0].backendmode: expected a backend mode, one of MountedFile, EKSConfigMap, CRD, DynamicFile, found "X"
+    config.yaml:2: server.reservedPrefixConfig[1]: expected backendmode
+    config.yaml:2: server.reservedPrefixConfig[2]: expected a map, found text
+    "#);
+}
+
+#[test]
+fn warns_of_what_has_no_effect() {
+    insta::assert_snapshot!(warnings("
+clusterID: a
+clusterName: b
+role: x
+defaultRole: y
+log-verbosity: debug
+server:
+  backendMode: File
+  prot: 1
+  region: us-gov-west-1
+  reusePort: true
+  cache: {ttl: 5m, maxBytes: 8MiB, negativeTtl: 30s, staleIfDown: false, size: 1}
+  sts: {burst: 5, dedline: 5s}
+  offline: {keys: x}
+  reservedPrefixConfig:
+  - {backendmode: CRD, usernamePrefixReserveList: [a]}
+  - {backendmode: File, usernamePrefixReserveList: ['', b]}
+  - {backendmode: MountedFile, usernamePrefixReserveList: c}
+  mapRoles:
+  - sso: {permissionSetName: Admin, accountID: 123456789012}
+"), @r#"
+    config.yaml:3: unknown key "clusterName"
+    config.yaml:5: defaultRole: has no effect beside role
+    config.yaml:6: unknown key "log-verbosity"
+    config.yaml:8: server.backendMode: the backend mode File is deprecated: use MountedFile
+    config.yaml:9: server: unknown key "prot"; did you mean port?
+    config.yaml:10: server.region: us-gov-west-1 is a region of the partition aws-us-gov, not of aws
+    config.yaml:11: server.reusePort: has no effect yet: handing over without a gap comes with a later version
+    config.yaml:12: server.cache.ttl: has no effect yet: the cache comes with a later version
+    config.yaml:12: server.cache.maxBytes: has no effect yet: the cache comes with a later version
+    config.yaml:12: server.cache.negativeTtl: has no effect yet: the cache comes with a later version
+    config.yaml:12: server.cache.staleIfDown: has no effect yet: the cache comes with a later version
+    config.yaml:12: server.cache: unknown key "size"
+    config.yaml:13: server.sts.burst: has no effect without a rate
+    config.yaml:13: server.sts: unknown key "dedline"; did you mean deadline?
+    config.yaml:14: server.offline: unknown key "keys"
+    config.yaml:16: server.reservedPrefixConfig[0]: has no effect, for CRD is not among the backend modes
+    config.yaml:17: server.reservedPrefixConfig[1].backendmode: the backend mode File is deprecated: use MountedFile
+    config.yaml:17: server.reservedPrefixConfig[1].usernamePrefixReserveList[0]: an empty prefix reserves nothing
+    config.yaml:18: server.reservedPrefixConfig[2]: replaces an entry before it for MountedFile
+    config.yaml:20: server.mapRoles[0]: SSO entries count without the feature gate SSORoleMatch, which the reference wants: 1 of them, in line 20
+    "#);
+    let environment =
+        Environment { aws_endpoint_url: some("https://x"), aws_endpoint_url_sts: some("https://y"), ..Environment::default() };
+    insta::assert_snapshot!(told(load("clusterID: a", &Overrides::default(), &environment).unwrap().warnings), @r#"
+    AWS_ENDPOINT_URL: is for clients, and the server ignores it: use server.sts.endpoints
+    AWS_ENDPOINT_URL_STS: is for clients, and the server ignores it: use server.sts.endpoints
+    "#);
+    let sts_only = Overrides { provers: vec!["sts".into()], offline_bundle: some("/nonexistent"), ..Overrides::default() };
+    insta::assert_snapshot!(told(load("clusterID: a", &sts_only, &Environment::default()).unwrap().warnings), @"--offline-bundle: has no effect, for offline is not among server.provers");
+}
+
+#[test]
+fn a_client_reads_its_own_settings() {
+    let text =
+        "clusterID: a\ndefaultRole: r\nregion: eu-west-1\nexternalID: 0123\nsessionName: s\ntokenOnly: true\nserver: {nonsense: 1}\n";
+    let loaded = load_client(text, &Overrides::default(), &Environment::default()).unwrap();
+    assert!(loaded.warnings.is_empty());
+    let expected = ClientConfig {
+        cluster_id: some("a"),
+        role: some("r"),
+        region: some("eu-west-1"),
+        external_id: some("0123"),
+        session_name: some("s"),
+        forward_session_name: false,
+        token_only: true,
+        cache: false,
+        partition: Partition::Aws,
+    };
+    assert_eq!(loaded.value, expected);
+    let environment = Environment { default_role: some("e"), cluster_id: some("c"), ..Environment::default() };
+    let flags = Overrides { partition: some("aws-cn"), token_only: Some(false), session_name: some(""), ..Overrides::default() };
+    let config = load_client(text, &flags, &environment).unwrap().value;
+    assert_eq!((config.role, config.cluster_id, config.session_name), (some("e"), some("c"), None));
+    assert_eq!((config.partition, config.token_only), (Partition::AwsCn, false));
+    assert_eq!(load_client("", &Overrides::default(), &Environment::default()).unwrap().value.cluster_id, None);
+    let wrong = Overrides { cluster_id: some("a\nb"), partition: some("x"), feature_gates: vec!["X=true".into()], ..Overrides::default() };
+    insta::assert_snapshot!(load_client("tokenOnly: maybe", &wrong, &Environment::default()).unwrap_err(), @r#"
+    --feature-gates: unrecognized feature gate: X
+    --cluster-id: the cluster ID has a control character or one outside ASCII, which no HTTP header can carry
+    --partition: expected a partition, one of aws, aws-cn, aws-us-gov, aws-iso, aws-iso-b, aws-iso-e, aws-iso-f, aws-eusc, found "x"
+    config.yaml:1: tokenOnly: expected true or false, found "maybe"
+    "#);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let overrides = |path: &Path| Overrides { config: Some(path.to_owned()), ..Overrides::default() };
+    let error = |path: &Path| {
+        let error = super::load(&overrides(path), &Environment::default()).unwrap_err().to_string();
+        error.replace(&folder.path().display().to_string(), "FOLDER")
+    };
+    insta::assert_snapshot!(error(&folder.path().join("missing.yaml")), @"FOLDER/missing.yaml: cannot read the configuration file: No such file or directory (os error 2)");
+    insta::assert_snapshot!(error(folder.path()), @"FOLDER: cannot read the configuration file: Is a directory (os error 21)");
+    let path = folder.path().join("large.yaml");
+    std::fs::write(&path, vec![b'#'; 2 << 20]).unwrap();
+    insta::assert_snapshot!(error(&path), @"FOLDER/large.yaml: the file has 1048577 bytes; 1048576 are the most that is read");
+    std::fs::File::create(&path).unwrap().write_all(b"clusterID: a\nclusterid: b\n").unwrap();
+    insta::assert_snapshot!(error(&path), @r#"FOLDER/large.yaml:2: the key "clusterid" is already in line 1 (upper and lower case do not count)"#);
+    std::fs::write(&path, "clusterID: a\n").unwrap();
+    assert_eq!(super::load(&overrides(&path), &Environment::default()).unwrap().value.cluster_id, "a");
+    assert_eq!(super::load_client(&overrides(&path), &Environment::default()).unwrap().value.cluster_id.as_deref(), Some("a"));
+}
+
+#[test]
+fn how_to_log_is_known_before_the_file() {
+    let read = |format: Option<&str>, verbosity: Option<&str>, variable: Option<&str>| {
+        let overrides = Overrides { log_format: format.map(Into::into), log_verbosity: verbosity.map(Into::into), ..Overrides::default() };
+        let loaded = load_log(&overrides, &Environment { log_verbosity: variable.map(Into::into), ..Environment::default() });
+        loaded.map(|loaded| (loaded.value, told(loaded.warnings))).map_err(|errors| errors.to_string())
+    };
+    let text = |verbosity| LogSettings { format: LogFormat::Text, verbosity };
+    assert_eq!(read(None, None, None), Ok((text(LogVerbosity::Info), String::new())));
+    assert_eq!(read(Some("text"), Some("WARN"), Some("debug")), Ok((text(LogVerbosity::Warning), String::new())));
+    assert_eq!(read(None, None, Some("debug")), Ok((text(LogVerbosity::Debug), String::new())));
+    let json = LogSettings { format: LogFormat::Json, verbosity: LogVerbosity::Trace };
+    assert_eq!(read(Some("json"), Some("trace"), None), Ok((json, String::new())));
+    insta::assert_snapshot!(read(Some("xml"), None, None).unwrap().1, @r#"--log-format: expected text or json, found "xml"; text it is"#);
+    insta::assert_snapshot!(read(None, Some("loud"), None).unwrap_err(), @r#"--log-verbosity: expected panic, fatal, error, warning, info, debug or trace, found "loud""#);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_document_makes_it_panic(
+        key in "(server|clusterID|mapRoles|mapUsers|mapAccounts|sts|cache|provers|endpoints|backendMode|port|clockSkew|sso|rolearn)",
+        value in "([-a-z0-9:,\\[\\]{} '\"*?/]|\n  |arn:aws:iam::123456789012:role/|\u{1b}|é){0,40}",
+    ) {
+        for text in [format!("{key}: {value}"), format!("server:\n  {key}: {value}"), format!("server: {{mapRoles: [{{{key}: {value}}}]}}")] {
+            let _ = load(&text, &Overrides::default(), &Environment::default());
+        }
+    }
+}

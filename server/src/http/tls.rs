@@ -1,0 +1,207 @@
+//! TLS for the webhook: which versions, which certificate, which protocol above.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use thiserror::Error;
+
+/// The certificate that the next handshake shows; can be exchanged while connections are open.
+///
+/// There is one certificate, whatever name the client asks for: an API server that reaches us by address sends none.
+#[derive(Debug)]
+pub struct CurrentCert {
+    key: ArcSwap<CertifiedKey>,
+}
+
+impl CurrentCert {
+    /// Begins with `key`.
+    #[must_use]
+    pub fn new(key: Arc<CertifiedKey>) -> Self {
+        Self { key: ArcSwap::new(key) }
+    }
+
+    /// Shows `key` from the next handshake on; connections that are open keep theirs.
+    pub fn replace(&self, key: Arc<CertifiedKey>) {
+        self.key.store(key);
+    }
+
+    /// What is shown now.
+    #[must_use]
+    pub fn current(&self) -> Arc<CertifiedKey> {
+        self.key.load_full()
+    }
+}
+
+impl ResolvesServerCert for CurrentCert {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current())
+    }
+}
+
+/// TLS could not be set up: the system gives no random numbers.
+#[derive(Debug, Error)]
+#[error("could not set up TLS: {0}")]
+pub struct TlsError(String);
+
+/// TLS 1.2 and 1.3 by ring, h2 before http/1.1.
+///
+/// Sessions are resumed by tickets, whose key lives in this process alone and changes every six hours (rustls' ticketer): a client that connects for
+/// every request saves our signature, and nothing is kept for those that never come back. No early data: a TokenReview must not be replayed.
+///
+/// # Errors
+///
+/// [`TlsError`].
+pub fn server_config(cert: Arc<CurrentCert>) -> Result<Arc<ServerConfig>, TlsError> {
+    let failed = |error: rustls::Error| TlsError(error.to_string());
+    // Named, not the process' default: that one is whoever's came first.
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(failed)?
+        .with_no_client_auth()
+        .with_cert_resolver(cert);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ticketer = ring::Ticketer::new().map_err(failed)?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+    use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, ProtocolVersion, ServerConnection, SignatureScheme};
+
+    use super::*;
+    use crate::bootstrap::certs::{Names, generate};
+
+    /// Takes any certificate, but checks that the server has its key. Ours names itself as its authority, which webpki takes from nobody.
+    #[derive(Debug)]
+    struct AnyCert;
+
+    impl ServerCertVerifier for AnyCert {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, rustls::Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            verify_tls12_signature(message, cert, dss, &ring::default_provider().signature_verification_algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            verify_tls13_signature(message, cert, dss, &ring::default_provider().signature_verification_algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            ring::default_provider().signature_verification_algorithms.supported_schemes()
+        }
+    }
+
+    fn cert() -> Arc<CertifiedKey> {
+        let names = Names { address: "127.0.0.1", hostname: "localhost" };
+        generate(names, arngate_core::UnixSeconds::new(1_795_521_600)).unwrap().certified_key()
+    }
+
+    /// A server with a certificate of its own.
+    pub(in crate::http) fn server_config() -> Arc<ServerConfig> {
+        super::server_config(Arc::new(CurrentCert::new(cert()))).unwrap()
+    }
+
+    /// A client that asks for one protocol.
+    pub(in crate::http) fn client_config(protocol: &str) -> Arc<ClientConfig> {
+        client_of(&[&rustls::version::TLS13, &rustls::version::TLS12], &[protocol])
+    }
+
+    fn client_of(versions: &[&'static rustls::SupportedProtocolVersion], protocols: &[&str]) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCert))
+            .with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
+    /// A handshake in memory.
+    fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> (ClientConnection, ServerConnection) {
+        let mut client = ClientConnection::new(Arc::clone(client), ServerName::try_from("localhost").unwrap()).unwrap();
+        let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
+        loop {
+            let mut wire = Vec::new();
+            client.write_tls(&mut wire).unwrap();
+            server.read_tls(&mut wire.as_slice()).unwrap();
+            server.process_new_packets().unwrap();
+            let mut wire_back = Vec::new();
+            server.write_tls(&mut wire_back).unwrap();
+            client.read_tls(&mut wire_back.as_slice()).unwrap();
+            client.process_new_packets().unwrap();
+            if wire.is_empty() && wire_back.is_empty() {
+                return (client, server);
+            }
+        }
+    }
+
+    #[test]
+    fn speaks_tls_1_2_and_1_3_and_prefers_h2() {
+        let server = server_config();
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let (client, _) = handshake(&client_of(&[version], &["http/1.1", "h2"]), &server);
+            assert_eq!(client.protocol_version(), Some(version.version));
+            assert_eq!(client.alpn_protocol(), Some(&b"h2"[..]));
+        }
+        let (client, _) = handshake(&client_of(&[&rustls::version::TLS13, &rustls::version::TLS12], &[]), &server);
+        assert_eq!((client.protocol_version(), client.alpn_protocol()), (Some(ProtocolVersion::TLSv1_3), None));
+    }
+
+    #[test]
+    fn the_next_handshake_shows_the_new_certificate() {
+        let (first, second) = (cert(), cert());
+        let current = Arc::new(CurrentCert::new(Arc::clone(&first)));
+        let server = super::server_config(Arc::clone(&current)).unwrap();
+        let shown = || {
+            let (client, _) = handshake(&client_config("h2"), &server);
+            client.peer_certificates().unwrap().to_vec()
+        };
+        assert_eq!(shown(), first.cert);
+        current.replace(Arc::clone(&second));
+        assert_eq!(shown(), second.cert);
+        assert_ne!(first.cert, second.cert);
+    }
+
+    #[test]
+    fn a_client_that_comes_back_resumes() {
+        let server = server_config();
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let client = client_of(&[version], &["h2"]);
+            let (first, _) = handshake(&client, &server);
+            let (second, _) = handshake(&client, &server);
+            assert_eq!(
+                (first.handshake_kind(), second.handshake_kind()),
+                (Some(rustls::HandshakeKind::Full), Some(rustls::HandshakeKind::Resumed)),
+                "{version:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What is counted, under the names that the reference's dashboards use.
+//!
+//! One [`Metrics`] is made by whoever makes the server and handed out behind an `Arc`; there is no global. Labels come from enums and from
+//! text that is fixed at compile time, so no caller and no answer can make a series of its own: at most
+//! [`StsRegion`]'s known regions and two more, times the statuses that HTTP can have.
+//!
+//! The exposition is Prometheus' text format 0.0.4, whatever `Accept` says, as the reference's: OpenMetrics writes `le="1.0"` where dashboards
+//! expect `le="1"`.
+//!
+//! upstream: pkg/metrics/metrics.go.
+
+use std::fmt;
+
+use arngate_core::StsHost;
+use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder, prometheus_text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// The `Content-Type` of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
+
+/// Bounds of the latency buckets, in seconds: client_golang's `DefBuckets`.
+const LATENCY_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// How a request for authentication ended, as the reference sorts it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum AuthResult {
+    /// The token was refused.
+    InvalidToken,
+    /// Not a TokenReview.
+    MalformedRequest,
+    /// STS could not be asked, or its answer is of no use.
+    StsError,
+    /// STS had too many questions.
+    StsThrottling,
+    /// A user.
+    Success,
+    /// Somebody, but nobody whom we know.
+    UnknownUser,
+}
+
+impl AuthResult {
+    const ALL: [Self; 6] =
+        [Self::InvalidToken, Self::MalformedRequest, Self::StsError, Self::StsThrottling, Self::Success, Self::UnknownUser];
+
+    /// The label. `uknown_user` is the reference's spelling, which dashboards use.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::InvalidToken => "invalid_token",
+            Self::MalformedRequest => "malformed_request",
+            Self::StsError => "sts_error",
+            Self::StsThrottling => "sts_throttling",
+            Self::Success => "success",
+            Self::UnknownUser => "uknown_user",
+        }
+    }
+}
+
+/// The `StsRegion` label: a region that we know, `global`, or `other`.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct StsRegion(&'static str);
+
+impl StsRegion {
+    /// The label for a host. A region that only fits by shape is `other`: whoever makes up region names makes no series.
+    #[must_use]
+    pub fn of(host: &StsHost<'_>) -> Self {
+        Self(if host.is_global() { "global" } else { host.known_region().unwrap_or("other") })
+    }
+
+    /// The label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        self.0
+    }
+
+    const fn as_labels(self) -> Label {
+        [("StsRegion", self.0)]
+    }
+}
+
+/// The `ResponseCode` label: a status of HTTP, or `other` for what is none (RFC 9110, section 15: 100 to 599).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct StatusLabel(Option<u16>);
+
+impl EncodeLabelValue for StatusLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        match self.0 {
+            Some(status) => EncodeLabelValue::encode(&status, encoder),
+            None => EncodeLabelValue::encode(&"other", encoder),
+        }
+    }
+}
+
+/// One label: name and value.
+type Label = [(&'static str, &'static str); 1];
+
+/// Two labels, `ResponseCode` before `StsRegion`.
+type ResponseLabels = ([(&'static str, StatusLabel); 1], Label);
+
+/// All counters and histograms of one server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    latency: [Histogram; AuthResult::ALL.len()],
+    sts_responses: Family<ResponseLabels, Counter>,
+    sts_connection_failures: Family<Label, Counter>,
+    sts_throttling: Family<Label, Counter>,
+    refusals: Family<Label, Counter>,
+    offline_proofs: Counter,
+    panics: Counter,
+    connections_refused: Counter,
+    log_lines_left_out: Counter,
+}
+
+impl Metrics {
+    /// Registers everything, at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+
+        let reference = registry.sub_registry_with_prefix("aws_iam_authenticator");
+        let latency = Family::<Label, Histogram, fn() -> Histogram>::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS));
+        reference.register("authenticate_latency_seconds", "Authenticate call latency", latency.clone());
+        let sts_responses = Family::default();
+        reference.register("sts_responses", "Sts responses with error code label", sts_responses.clone());
+        let sts_connection_failures = Family::default();
+        reference.register("sts_connection_failures", "Sts call could not succeed or timedout", sts_connection_failures.clone());
+        let sts_throttling = Family::default();
+        reference.register("sts_throttling", "Sts call got throttled", sts_throttling.clone());
+
+        let ours = registry.sub_registry_with_prefix("arngate");
+        ours.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        let refusals = Family::default();
+        ours.register("refusals", "Tokens refused, by reason", refusals.clone());
+        let offline_proofs = Counter::default();
+        ours.register("offline_proofs", "Tokens proved with a key of the bundle", offline_proofs.clone());
+        let panics = Counter::default();
+        ours.register("panics", "Requests that ended in a panic", panics.clone());
+        let connections_refused = Counter::default();
+        ours.register("connections_refused", "Connections closed at once because there were too many", connections_refused.clone());
+        let log_lines_left_out = Counter::default();
+        ours.register("log_lines_left_out", "Log lines about denied requests that were not written", log_lines_left_out.clone());
+
+        // Made once: a request then takes no look-up in the family.
+        let latency = AuthResult::ALL.map(|result| latency.get_or_create_owned(&[("result", result.label())]));
+        Self {
+            registry,
+            latency,
+            sts_responses,
+            sts_connection_failures,
+            sts_throttling,
+            refusals,
+            offline_proofs,
+            panics,
+            connections_refused,
+            log_lines_left_out,
+        }
+    }
+
+    /// A request for authentication ended so, after so many seconds.
+    pub fn authenticate_latency(&self, result: AuthResult, seconds: f64) {
+        for (histogram, _) in self.latency.iter().zip(AuthResult::ALL).filter(|(_, known)| *known == result) {
+            histogram.observe(seconds);
+        }
+    }
+
+    /// STS answered with a status.
+    pub fn sts_response(&self, status: u16, region: StsRegion) {
+        let status = StatusLabel((100..=599).contains(&status).then_some(status));
+        self.sts_responses.get_or_create(&([("ResponseCode", status)], region.as_labels())).inc();
+    }
+
+    /// STS did not answer.
+    pub fn sts_connection_failure(&self, region: StsRegion) {
+        self.sts_connection_failures.get_or_create(&region.as_labels()).inc();
+    }
+
+    /// STS answered that there are too many questions.
+    pub fn sts_throttled(&self, region: StsRegion) {
+        self.sts_throttling.get_or_create(&region.as_labels()).inc();
+    }
+
+    /// A token was refused, for one of the reasons that are fixed in the code ([`arngate_core::Error::reason`] and the provers').
+    pub fn refused(&self, reason: &'static str) {
+        self.refusals.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// A token was proved without STS.
+    pub fn proved_offline(&self) {
+        self.offline_proofs.inc();
+    }
+
+    /// A request ended in a panic.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// A connection found no place.
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
+    }
+
+    /// So many lines about denied requests were not written.
+    pub fn log_lines_left_out(&self, lines: u64) {
+        self.log_lines_left_out.inc_by(lines);
+    }
+
+    /// Everything in Prometheus' text format, of type [`CONTENT_TYPE`].
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        match prometheus_text::encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            // A `String` takes whatever is written; should the encoder ever fail itself, an empty page is not mistaken for zeros.
+            Err(fmt::Error) => String::new(),
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arngate_core::Partition;
+    use arngate_core::endpoint::Fips;
+
+    use super::*;
+
+    fn region(name: &str) -> StsRegion {
+        StsRegion::of(&StsHost::regional(Partition::Aws, name, Fips::No).unwrap())
+    }
+
+    #[test]
+    fn every_result_has_its_own_histogram() {
+        let metrics = Metrics::new();
+        for (index, result) in AuthResult::ALL.into_iter().enumerate() {
+            for _ in 0..=index {
+                metrics.authenticate_latency(result, 0.004);
+            }
+        }
+        let text = metrics.encode();
+        for (index, result) in AuthResult::ALL.into_iter().enumerate() {
+            let expected =
+                format!("aws_iam_authenticator_authenticate_latency_seconds_count{{result=\"{}\"}} {}\n", result.label(), index + 1);
+            assert!(text.contains(&expected), "{expected}\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_region_that_nobody_knows_makes_no_series() {
+        let metrics = Metrics::new();
+        for name in ["eu-west-1", "us-nowhere-1", "us-nowhere-2", "eu-madeup-7"] {
+            metrics.sts_throttled(region(name));
+        }
+        metrics.sts_throttled(StsRegion::of(&StsHost::global()));
+        for status in [200, 0, 42, 999, u16::MAX] {
+            metrics.sts_response(status, region("eu-west-1"));
+        }
+        let text = metrics.encode();
+        for line in [
+            "aws_iam_authenticator_sts_throttling_total{StsRegion=\"eu-west-1\"} 1\n",
+            "aws_iam_authenticator_sts_throttling_total{StsRegion=\"other\"} 3\n",
+            "aws_iam_authenticator_sts_throttling_total{StsRegion=\"global\"} 1\n",
+            "aws_iam_authenticator_sts_responses_total{ResponseCode=\"200\",StsRegion=\"eu-west-1\"} 1\n",
+            "aws_iam_authenticator_sts_responses_total{ResponseCode=\"other\",StsRegion=\"eu-west-1\"} 4\n",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_exposition_reads_as_the_references() {
+        let metrics = Metrics::new();
+        metrics.authenticate_latency(AuthResult::Success, 0.02);
+        metrics.authenticate_latency(AuthResult::Success, 20.0);
+        metrics.sts_response(200, region("us-west-2"));
+        metrics.sts_connection_failure(region("us-west-2"));
+        metrics.sts_throttled(region("us-west-2"));
+        metrics.refused("expired");
+        metrics.proved_offline();
+        metrics.panicked();
+        metrics.connection_refused();
+        metrics.log_lines_left_out(7);
+        let text = metrics.encode();
+        // Five of the six histograms are all zero.
+        let seen: Vec<_> = text.lines().filter(|line| !line.contains("result=") || line.contains("success")).collect();
+        insta::assert_snapshot!(seen.join("\n").replace(env!("CARGO_PKG_VERSION"), "<version>"));
+    }
+}

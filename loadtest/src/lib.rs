@@ -1,1 +1,34 @@
-//! Stub.
+//! Load and test tools for TokenReview webhooks that authenticate AWS IAM tokens.
+//!
+//! What is here: [`sts`], a fake STS that checks signatures as the real one does and misbehaves on demand, and [`token`], which signs tokens
+//! for it with the made-up credentials of [`credential`]. Tests of other crates start it in their own runtime; operators start it as
+//! `arngate-loadtest sts`.
+//!
+//! It talks HTTP and knows `arngate-core` only: nothing here depends on the server that is tested.
+//!
+//! ```
+//! use arngate_core::{ClusterId, StsHost, UnixSeconds, time::AmzDate};
+//! use arngate_loadtest::{clock::Clock, credential::Credential, sts, token};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let now = AmzDate::parse(b"20261124T120000Z")?;
+//! let user = Credential::example_user();
+//! let config = sts::Config { credentials: vec![user.clone()], ..sts::Config::new(Clock::fixed(now.unix())) };
+//! let sts = sts::FakeSts::start(config).await?;
+//!
+//! let token = token::sign_token(&user, StsHost::global(), ClusterId::parse("prod")?, now);
+//! // … let a server that trusts `sts.ca_pem()` and takes `sts.addr()` for sts.amazonaws.com judge the token …
+//!
+//! sts.set_behaviour(sts::Behaviour::Throttle);
+//! assert_eq!(sts.calls(), 0);
+//! sts.stop().await;
+//! # drop(token);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod clock;
+pub mod credential;
+pub mod sts;
+pub mod token;

@@ -1,11 +1,27 @@
-//! Stub.
+//! The arngate webhook: kube-apiserver asks whose token it is, and we answer.
+//!
+//! ```text
+//! kube-apiserver ── POST /authenticate (TLS)
+//!    http::serve ──── accept, TLS, limits, drain
+//!    http::webhook ── method, path ─► cluster, body, log lines, counts
+//!    review ───────── TokenReview ─► token
+//!    authenticate ─── core's checks ─► prover::prove, a task of its own ─► mapping::Snapshot
+//!    http::respond ── ending ─► status, TokenReview, label
+//! ```
+//!
+//! [`app`] puts a server together from [`config`]; [`dev`] one to try out. Each module names what it needs, and nothing below `app` points up.
 
+pub mod app;
+pub mod authenticate;
 pub mod bootstrap;
 pub mod clock;
+pub mod cluster;
 pub mod config;
+pub mod dev;
 pub mod document;
 pub mod http;
 pub mod mapping;
 pub mod metrics;
 pub mod prover;
+pub mod review;
 pub mod telemetry;

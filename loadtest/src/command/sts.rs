@@ -1,0 +1,132 @@
+//! `arngate-loadtest sts`: the fake STS in the foreground.
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Write as _};
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use arngate_core::time::AmzDate;
+use arngate_loadtest::clock::Clock;
+use arngate_loadtest::credential::{Credential, CredentialError};
+use arngate_loadtest::sts::{Behaviour, Config, FakeSts, parse_duration};
+use clap::Args;
+
+/// Run a fake STS on 127.0.0.1 that checks signatures, until Ctrl-C or SIGTERM.
+///
+/// It answers presigned GetCallerIdentity requests, and nothing else. When ready it prints one line of JSON with its address, and when it
+/// ends one with its counts. Only made-up credentials belong here.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Port on 127.0.0.1; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    port: u16,
+
+    /// Whose signatures it can check (repeatable)
+    #[arg(long, value_name = "KEY_ID:SECRET:ARN:USER_ID[:SESSION_TOKEN]")]
+    credential: Vec<String>,
+
+    /// The same from a JSON file: [{"accessKeyId", "secretAccessKey", "sessionToken"?, "sessionEndsAt"?, "account"?, "arn", "userId"}]
+    #[arg(long, value_name = "FILE")]
+    credentials: Vec<PathBuf>,
+
+    /// Where to write the certificate that clients have to trust
+    #[arg(long, value_name = "FILE")]
+    ca_out: Option<PathBuf>,
+
+    /// What to do with calls: answer, close, delay=DURATION, error=STATUS:CODE, garbage, hang, other-partition, oversize=BYTES, proxy-page,
+    /// redirect, reset, status=STATUS, throttle, truncated
+    #[arg(long, value_name = "BEHAVIOUR", default_value = "answer")]
+    behaviour: Behaviour,
+
+    /// Do so with every Nth call, and answer the others
+    #[arg(long, value_name = "N", default_value_t = NonZeroU64::MIN)]
+    every: NonZeroU64,
+
+    /// Do everything that much later (say 10ms, 250us, 2s)
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    delay: Duration,
+
+    /// A host that it is besides those of STS (repeatable)
+    #[arg(long, value_name = "HOST")]
+    host: Vec<String>,
+
+    /// Stop the clock at that instant (20261124T120000Z), so that old tokens stay fresh
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    at: Option<AmzDate>,
+}
+
+impl fmt::Debug for Arguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arguments").field("port", &self.port).field("behaviour", &self.behaviour).finish_non_exhaustive()
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    parse_duration(text).ok_or("expected digits and one of us, ms, s")
+}
+
+fn date(text: &str) -> Result<AmzDate, arngate_core::Error> {
+    AmzDate::parse(text.as_bytes())
+}
+
+/// Runs it until told to stop.
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    // Not parsed by clap, which would print the secret of one that is wrong.
+    let parse = |(index, text): (usize, &String)| {
+        text.parse().map_err(|error: CredentialError| format!("--credential number {}: {error}", index + 1))
+    };
+    let mut credentials = arguments.credential.iter().enumerate().map(parse).collect::<Result<Vec<Credential>, _>>()?;
+    for path in &arguments.credentials {
+        credentials.extend(Credential::load(path)?);
+    }
+    let clock = arguments.at.map_or_else(Clock::system, |date| Clock::fixed(date.unix()));
+    let config = Config {
+        credentials,
+        clock,
+        port: arguments.port,
+        extra_hosts: arguments.host,
+        behaviour: arguments.behaviour,
+        every: arguments.every,
+        delay: arguments.delay,
+    };
+
+    // Before anybody is told that we are here, so that no early signal is lost.
+    let stop = stop_signal()?;
+    let sts = FakeSts::start(config).await?;
+    if let Some(path) = &arguments.ca_out {
+        std::fs::write(path, sts.ca_pem()).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
+    print_line(&serde_json::json!({ "listening": sts.addr().to_string() }))?;
+    stop.await;
+    let counts = sts.stop().await;
+    print_line(&serde_json::to_value(counts)?)
+}
+
+fn print_line(value: &serde_json::Value) -> Result<(), Box<dyn Error>> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{value}")?;
+    Ok(out.flush()?)
+}
+
+/// Ends with the first Ctrl-C or SIGTERM after this call.
+#[cfg(unix)]
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Ends with the first Ctrl-C after this call.
+#[cfg(not(unix))]
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}

@@ -1,0 +1,218 @@
+//! What happened: by outcome and by access key.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+/// How a call ended.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Outcome {
+    /// The identity was told, also where late, cut off or another's.
+    Answered,
+    /// The connection was closed without an answer.
+    Closed,
+    /// A behaviour's error document or bytes were sent.
+    Error,
+    /// `ExpiredToken`: the credential's session has ended.
+    ExpiredToken,
+    /// `InvalidClientTokenId`: unknown access key, or a session token that is not its own.
+    InvalidClientTokenId,
+    /// Not a call that STS could judge: another method or path, parameters missing or malformed.
+    Malformed,
+    /// No answer was given while the client waited.
+    Hung,
+    /// The connection was reset.
+    Reset,
+    /// `SignatureDoesNotMatch`: wrong signature, cluster id, scope or date.
+    SignatureDoesNotMatch,
+    /// `Throttling`.
+    Throttled,
+}
+
+impl Outcome {
+    /// All outcomes.
+    pub const ALL: [Self; 10] = [
+        Self::Answered,
+        Self::Closed,
+        Self::Error,
+        Self::ExpiredToken,
+        Self::InvalidClientTokenId,
+        Self::Malformed,
+        Self::Hung,
+        Self::Reset,
+        Self::SignatureDoesNotMatch,
+        Self::Throttled,
+    ];
+
+    /// Its name in reports.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Closed => "closed",
+            Self::Error => "error",
+            Self::ExpiredToken => "expired-token",
+            Self::InvalidClientTokenId => "invalid-client-token-id",
+            Self::Malformed => "malformed",
+            Self::Hung => "hung",
+            Self::Reset => "reset",
+            Self::SignatureDoesNotMatch => "signature-does-not-match",
+            Self::Throttled => "throttled",
+        }
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Answered => 0,
+            Self::Closed => 1,
+            Self::Error => 2,
+            Self::ExpiredToken => 3,
+            Self::InvalidClientTokenId => 4,
+            Self::Malformed => 5,
+            Self::Hung => 6,
+            Self::Reset => 7,
+            Self::SignatureDoesNotMatch => 8,
+            Self::Throttled => 9,
+        }
+    }
+}
+
+/// The counts at one instant.
+#[non_exhaustive]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Counts {
+    /// Calls whose head has arrived.
+    pub calls: u64,
+    /// Connections whose TLS handshake is done.
+    pub connections: u64,
+    /// The most calls that were under way at once.
+    pub peak_in_flight: u64,
+    /// Calls by [`Outcome::label`]; those still under way are in none.
+    pub outcomes: BTreeMap<&'static str, u64>,
+    /// Calls by access key id, known or not; those that name none are in none.
+    pub access_keys: BTreeMap<String, u64>,
+}
+
+/// Counters that all connections share.
+#[derive(Debug)]
+pub(super) struct Counters {
+    calls: watch::Sender<u64>,
+    connections: AtomicU64,
+    in_flight: AtomicU64,
+    peak_in_flight: AtomicU64,
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    access_keys: Mutex<HashMap<String, u64>>,
+}
+
+impl Counters {
+    pub(super) fn new() -> Self {
+        Self {
+            calls: watch::Sender::new(0),
+            connections: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
+            peak_in_flight: AtomicU64::new(0),
+            outcomes: [const { AtomicU64::new(0) }; Outcome::ALL.len()],
+            access_keys: Mutex::new(HashMap::new()),
+        }
+    }
+
+    pub(super) fn connection(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A call has arrived. It ends when the returned value is dropped. Gives the call's number, from one.
+    pub(super) fn begin(&self, access_key_id: Option<&str>) -> (u64, InFlight<'_>) {
+        let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        self.peak_in_flight.fetch_max(in_flight, Ordering::Relaxed);
+        if let Some(id) = access_key_id {
+            let mut keys = self.access_keys.lock().unwrap_or_else(PoisonError::into_inner);
+            match keys.get_mut(id) {
+                Some(calls) => *calls += 1,
+                None => drop(keys.insert(id.to_owned(), 1)),
+            }
+        }
+        let mut number = 0;
+        // Last, so that who waits for a number of calls finds them counted everywhere.
+        self.calls.send_modify(|calls| {
+            *calls += 1;
+            number = *calls;
+        });
+        (number, InFlight(self))
+    }
+
+    pub(super) fn end(&self, outcome: Outcome) {
+        self.outcomes[outcome.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn calls(&self) -> u64 {
+        *self.calls.borrow()
+    }
+
+    pub(super) async fn wait_for_calls(&self, calls: u64) {
+        // The sender lives as long as we do, so that waiting cannot fail.
+        let _ = self.calls.subscribe().wait_for(|counted| *counted >= calls).await;
+    }
+
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn of(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome.index()].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn of_access_key(&self, id: &str) -> u64 {
+        self.access_keys.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied().unwrap_or(0)
+    }
+
+    pub(super) fn snapshot(&self) -> Counts {
+        let access_keys = self.access_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        Counts {
+            calls: self.calls(),
+            connections: self.connections.load(Ordering::Relaxed),
+            peak_in_flight: self.peak_in_flight.load(Ordering::Relaxed),
+            outcomes: Outcome::ALL.into_iter().map(|outcome| (outcome.label(), self.of(outcome))).collect(),
+            access_keys: access_keys.iter().map(|(id, calls)| (id.clone(), *calls)).collect(),
+        }
+    }
+}
+
+/// A call that is under way.
+#[derive(Debug)]
+pub(super) struct InFlight<'a>(&'a Counters);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_outcome_has_its_place() {
+        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome.index(), index, "{}", outcome.label());
+        }
+    }
+
+    #[test]
+    fn remembers_the_most_calls_at_once() {
+        let counters = Counters::new();
+        let first = counters.begin(Some("AKIA"));
+        let second = counters.begin(None);
+        assert_eq!((first.0, second.0, counters.in_flight()), (1, 2, 2));
+        drop(first);
+        drop(second);
+        drop(counters.begin(Some("AKIA")));
+        let counts = counters.snapshot();
+        assert_eq!((counts.calls, counts.peak_in_flight, counters.in_flight()), (3, 2, 0));
+        assert_eq!(counts.access_keys, BTreeMap::from([("AKIA".to_owned(), 2)]));
+    }
+}

@@ -203,7 +203,10 @@ fn keys_derive_prints_a_bundle_and_a_warning() {
         assert_eq!(with_keys().arguments(line).arguments(more).run().code, 1, "{more}");
     }
     let outcome = with_keys().arguments(line).variable("AWS_SESSION_TOKEN", "made-up").run();
-    assert_eq!(outcome.stderr, "could not derive keys: these are temporary credentials, which only STS can prove\n");
+    assert_eq!(
+        outcome.stderr,
+        "could not derive keys: these are temporary credentials, which go with a session token that only STS can open\n"
+    );
     assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""));
     let outcome = arngate().arguments(line).run();
     assert!(
@@ -218,7 +221,7 @@ fn a_key_of_a_bundle_proves_the_token_of_its_user() {
     use base64::Engine as _;
     let derive = "keys derive --arn arn:aws:iam::123456789012:user/edge --user-id AIDAEXAMPLE --region eu-west-1 --days 1";
     let bundle = with_keys().arguments(derive).run().stdout;
-    let key = bundle.rsplit_once("key: ").and_then(|(_, rest)| rest.split_once('}')).map(|(key, _)| key).unwrap();
+    let key = bundle.rsplit_once("key: \"").and_then(|(_, rest)| rest.split_once('"')).map(|(key, _)| key).unwrap();
     let key = base64::engine::general_purpose::STANDARD.decode(key).unwrap();
     let key = sigv4::SigningKey::from_bytes(key.try_into().unwrap());
     let token = with_keys().arguments("token -i prod --token-only --region eu-west-1").run().stdout;

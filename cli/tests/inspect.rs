@@ -1,6 +1,10 @@
-//! `arngate inspect` over a file with a good token and one of each refusal.
+//! `arngate inspect` over a file with a good token and one of each refusal; and what else judges tokens: `verify`, and bundles of keys.
 
 mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use arngate_core::endpoint::Fips;
 use arngate_core::sigv4::{Presign, SigningKey};
@@ -8,7 +12,7 @@ use arngate_core::time::AmzDate;
 use arngate_core::{ClusterId, Error, Partition, StsHost, token};
 use serde_json::Value;
 
-use self::support::{ACCESS_KEY_ID, Call, SECRET, arngate};
+use self::support::{ACCESS_KEY_ID, Call, SECRET, arngate, with_keys};
 
 const NOON: &str = "20261124T120000Z";
 
@@ -202,4 +206,129 @@ fn offline_needs_a_cluster() {
     let outcome = inspect("--offline /nonexistent").argument(good()).run();
     assert_eq!(outcome.code, 1);
     assert!(outcome.stderr.starts_with("could not inspect: --offline needs --cluster-id"), "{}", outcome.stderr);
+}
+
+/// A bundle of the user's keys for eu-west-1 and the day of the tests.
+fn bundle(folder: &Path) -> PathBuf {
+    let path = folder.join("bundle.yaml");
+    let derive =
+        "keys derive --arn arn:aws:iam::123456789012:user/edge --user-id AIDAEXAMPLE --region eu-west-1 --from 2026-11-24 --days 1 -o";
+    let outcome = with_keys().arguments(derive).argument(&path).run();
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (0, ""), "{}", outcome.stderr);
+    path
+}
+
+#[test]
+fn each_value_of_signature_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let key = |id: &str| presign(NOON, None).replace(ACCESS_KEY_ID, id);
+    let tokens = [
+        (good(), true, None, "good"),
+        (encode(&presign(NOON, None).replace("Expires=60", "Expires=61")), false, Some("bad-signature"), "bad"),
+        (encode(&key("AKIAUNKNOWN000000001")), true, None, "unknown-key"),
+        (encode(&presign("20261125T000000Z", None)), true, None, "no-key-for-scope"),
+        (encode(&presign(NOON, Some("made-up"))), true, None, "not-checked"),
+        (refused_for(Error::Expired), false, Some("expired"), "not-checked"),
+    ];
+    let input: String = tokens.iter().map(|(token, ..)| format!("{token}\n")).collect();
+    let judge = |line: &str| {
+        arngate().arguments("inspect - -o json -i").arguments(line).argument("--offline").argument(&bundle).input(input.clone())
+    };
+    for (object, (_, accepted, reason, signature)) in objects(&judge("prod --at 2026-11-24T12:00:00Z").run().stdout).iter().zip(&tokens) {
+        if *signature == "no-key-for-scope" {
+            assert_eq!(object["reason"], "future", "it is signed tomorrow");
+            continue;
+        }
+        assert_eq!((object["accepted"].as_bool(), object["reason"].as_str()), (Some(*accepted), *reason), "{object}");
+        assert_eq!(object["signature"], *signature, "{object}");
+        assert_eq!(object["message"].is_null(), *signature == "good", "{object}");
+    }
+    let tomorrow = objects(&judge("prod --at 2026-11-25T00:00:00Z").run().stdout);
+    assert_eq!((&tomorrow[3]["accepted"], &tomorrow[3]["signature"]), (&Value::Bool(true), &Value::from("no-key-for-scope")));
+    let other_cluster = objects(&judge("other --at 2026-11-24T12:00:00Z").run().stdout);
+    assert_eq!((&other_cluster[0]["reason"], &other_cluster[0]["signature"]), (&Value::from("bad-signature"), &Value::from("bad")));
+}
+
+#[test]
+fn the_text_says_what_the_bundle_knows() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let text = |token: String, at: &str| {
+        let call = arngate().arguments("inspect -i prod --offline").argument(&bundle).arguments("--at").argument(at).argument(token);
+        call.run().stdout
+    };
+    assert!(text(good(), "2026-11-24T12:00:00Z").starts_with("accepted: the signature is good\n"));
+    let changed = encode(&presign(NOON, None).replace("Expires=60", "Expires=61"));
+    assert!(text(changed, "2026-11-24T12:00:00Z").starts_with("refused: bad-signature\n  the signature does not fit"));
+    let tomorrow = text(encode(&presign("20261125T000000Z", None)), "2026-11-25T00:00:00Z");
+    assert!(tomorrow.contains("not for 2026-11-25 in eu-west-1: derive keys for that day and region"), "{tomorrow}");
+}
+
+#[test]
+fn a_bundle_that_cannot_be_used_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    fs::set_permissions(&bundle, fs::Permissions::from_mode(0o644)).unwrap();
+    for line in ["inspect x -i prod --offline", "verify -t x -i prod --offline", "keys inspect"] {
+        let outcome = arngate().arguments(line).argument(&bundle).run();
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""), "{line}");
+        assert!(outcome.stderr.contains("bundle.yaml"), "{line}: {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn keys_inspect_shows_whose_and_until_when() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(folder.path());
+    let outcome = arngate().arguments("keys inspect").argument(&bundle).run();
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+    for part in [ACCESS_KEY_ID, "arn:aws:iam::123456789012:user/edge", "eu-west-1, 20261124 to 20261124", "2026-11-25T00:00:00Z"] {
+        assert!(outcome.stdout.contains(part), "{part} in {}", outcome.stdout);
+    }
+    let text = fs::read_to_string(&bundle).unwrap();
+    let key = text.rsplit_once("key: \"").unwrap().1.split('"').next().unwrap();
+    assert!(!outcome.stdout.contains(key));
+}
+
+#[test]
+fn verify_proves_offline_and_prints_the_identity() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bundle.yaml");
+    let derive = "keys derive --arn arn:aws:iam::123456789012:user/edge --user-id AIDAEXAMPLE --region eu-west-1 -o";
+    assert_eq!(with_keys().arguments(derive).argument(&path).run().code, 0);
+    let token = with_keys().arguments("token -i prod --token-only --region eu-west-1").run().stdout;
+    let verify = || arngate().arguments("verify -i prod --offline").argument(&path).arguments("-t").argument(token.trim_end());
+    let outcome = verify().run();
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+    let expected = format!(
+        "&{{ARN:arn:aws:iam::123456789012:user/edge CanonicalARN:arn:aws:iam::123456789012:user/edge AccountID:123456789012 UserID:AIDAEXAMPLE \
+         SessionName: AccessKeyID:{ACCESS_KEY_ID} STSEndpoint:sts.eu-west-1.amazonaws.com}}\n"
+    );
+    assert_eq!(outcome.stdout, expected);
+    let identity: Value = serde_json::from_str(&verify().arguments("-o json").run().stdout).unwrap();
+    assert_eq!(identity["CanonicalARN"], "arn:aws:iam::123456789012:user/edge");
+    let outcome = arngate().arguments("verify -i other --offline").argument(&path).arguments("-t").argument(token.trim_end()).run();
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""));
+    assert_eq!(outcome.stderr, "could not verify token: the signature does not fit the token and its access key\n");
+}
+
+#[test]
+fn errors_of_verify_are_the_references() {
+    let outcome = arngate().arguments("verify -i prod").run();
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.stderr.starts_with("error: token not specified\nUsage: arngate verify"), "{}", outcome.stderr);
+    let outcome = arngate().arguments("verify -t x").run();
+    assert!(outcome.stderr.starts_with("error: cluster ID not specified\nUsage: "), "{}", outcome.stderr);
+    let outcome = arngate().arguments("verify -i prod -t x").run();
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (1, "could not verify token: the token does not begin with k8s-aws-v1.\n"));
+}
+
+#[test]
+fn verify_names_the_host_that_it_could_not_ask() {
+    let token = with_keys().arguments("token -i prod --token-only --region eu-west-1").run().stdout;
+    let call = arngate().arguments("verify -i prod -t").argument(token.trim_end()).variable("HTTPS_PROXY", "http://127.0.0.1:1");
+    let outcome = call.run();
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""));
+    assert!(outcome.stderr.starts_with("could not verify token: STS at sts.eu-west-1.amazonaws.com: "), "{}", outcome.stderr);
 }

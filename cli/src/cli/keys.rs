@@ -1,31 +1,21 @@
 //! `arngate keys`: bundles of signing keys, with which a server proves tokens without asking STS.
 
-use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail, ensure};
-use arngate_core::arn::{Arn, Principal};
-use arngate_core::presigned::AccessKeyId;
-use arngate_core::sigv4::SigningKey;
-use arngate_core::time::AmzDate;
+use anyhow::{Context as _, ensure};
+use arngate_core::arn::Arn;
 use arngate_core::{Partition, UnixSeconds};
+use arngate_server::prover::offline::{Bundle, DERIVED_DAYS_MAX, Day, Derivation, PrincipalError};
+use arngate_server::telemetry::escape::Escaped;
 use aws_credential_types::Credentials;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
-use zeroize::Zeroizing;
 
 use super::{Context, complain, escaped};
 use crate::client::credentials;
 use crate::instant;
-
-/// Longest time that keys are derived for, in days: who reads a bundle is that user for so long.
-const MAX_DAYS: u32 = 14;
-
-const DAY_SECS: i64 = 86_400;
 
 /// What a reader of a bundle can do, told each time that one is made.
 const WARNING: &str = "\
@@ -62,8 +52,8 @@ struct Derive {
     #[arg(long, value_name = "REGION", value_delimiter = ',', required = true)]
     region: Vec<String>,
     /// Days to derive keys for, 14 at most
-    #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_DAYS)))]
-    days: u32,
+    #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(DERIVED_DAYS_MAX)))]
+    days: u8,
     /// First day in UTC, as 2026-11-24 [default: today]
     #[arg(long, value_name = "DAY", value_parser = day)]
     from: Option<UnixSeconds>,
@@ -90,11 +80,12 @@ fn day(text: &str) -> Result<UnixSeconds, String> {
 impl Keys {
     pub(super) fn run(self, context: &Context) -> ExitCode {
         let (done, failure) = match &self.command {
-            Command::Derive(derive) => (derive.run(context), "could not derive keys"),
-            Command::Inspect(inspect) => (inspect.run(), "could not read the bundle"),
+            Command::Derive(derive) => (derive.run(context).map(|()| true), "could not derive keys"),
+            Command::Inspect(inspect) => (inspect.run(), "could not show the bundle"),
         };
         match done {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
             Err(error) => {
                 complain(format_args!("{failure}: {}", escaped(&error)));
                 ExitCode::FAILURE
@@ -108,7 +99,7 @@ impl Derive {
         let keys = credentials::static_keys(&context.env)?;
         let keys =
             keys.context("there are no static keys in the environment or the profile; roles, SSO and processes give temporary ones")?;
-        let bundle = self.bundle(&keys, self.from.unwrap_or_else(instant::now))?;
+        let bundle = self.bundle(&keys, self.from.unwrap_or_else(instant::now))?.to_yaml();
         complain(WARNING);
         match &self.output {
             Some(path) => write_private(path, bundle.as_bytes()).with_context(|| format!("could not write {}", path.display())),
@@ -116,55 +107,66 @@ impl Derive {
         }
     }
 
-    /// The bundle as YAML, which the server reads.
-    fn bundle(&self, keys: &Credentials, from: UnixSeconds) -> anyhow::Result<Zeroizing<String>> {
-        let id = AccessKeyId::parse(keys.access_key_id())?;
-        ensure!(!id.is_temporary() && keys.session_token().is_none(), "these are temporary credentials, which only STS can prove");
-        let arn = Arn::parse(&self.arn)?;
-        match arn.principal() {
-            Principal::User { .. } => {}
-            Principal::Root => bail!("the account's root must not be handed out: use an IAM user without permissions"),
-            Principal::AssumedRole { .. } | Principal::FederatedUser { .. } | Principal::Role { .. } => {
-                bail!("{} is not an IAM user; roles have temporary credentials, which only STS can prove", self.arn)
-            }
-        }
-        let is_id = |byte: u8| byte.is_ascii_alphanumeric();
-        ensure!(
-            !self.user_id.is_empty() && self.user_id.len() <= 128 && self.user_id.bytes().all(is_id),
-            "--user-id is not one: expected AIDA…"
-        );
-        for region in &self.region {
-            let partition = arn.partition();
-            let fits = partition.known_regions().contains(&region.as_str()) || partition.has_shape_of(region);
-            ensure!(fits, "{region:?} is not a region of partition {partition}, which the ARN belongs to");
-        }
-
-        let mut out = Zeroizing::new(String::with_capacity(512 + 128 * self.region.len() * 14));
-        write!(
-            out,
-            "apiVersion: arngate/v1alpha1\nkind: SigningKeyBundle\nprincipals:\n- accessKeyID: {id}\n  arn: {}\n  userID: {}\n  signingKeys:\n",
-            serde_json::to_string(arn.as_str())?,
-            self.user_id
-        )?;
-        for offset in 0..i64::from(self.days) {
-            let date = AmzDate::from_unix(from.saturating_add(offset * DAY_SECS)).context("no such day")?;
-            let mut regions: Vec<_> = self.region.iter().collect();
-            regions.sort();
-            regions.dedup();
-            for region in regions {
-                let key = SigningKey::derive(keys.secret_access_key().as_bytes(), date.day(), region);
-                let key = Zeroizing::new(STANDARD.encode(*key.to_bytes()));
-                writeln!(out, "  - {{date: \"{}\", region: {region}, key: {}}}", date.day(), *key)?;
-            }
-        }
-        Ok(out)
+    fn bundle(&self, keys: &Credentials, from: UnixSeconds) -> anyhow::Result<Bundle> {
+        ensure!(keys.session_token().is_none(), "these are temporary credentials, which go with a session token that only STS can open");
+        let arn = Arn::parse(&self.arn).context("--arn")?;
+        let regions: Vec<&str> = self.region.iter().map(String::as_str).collect();
+        let derivation = Derivation {
+            access_key_id: keys.access_key_id(),
+            secret: keys.secret_access_key().as_bytes(),
+            arn: &self.arn,
+            user_id: &self.user_id,
+            regions: &regions,
+            first_day: Day::of(from).context("--from: no such day")?,
+            days: self.days,
+        };
+        // The error says what is wrong and not with which of the flags, for it may as well be a line of a file.
+        Bundle::derive(arn.partition(), &derivation).map_err(|error| {
+            let flag = match error {
+                PrincipalError::AccessKey(_) | PrincipalError::Temporary => "access key",
+                PrincipalError::Arn(_) | PrincipalError::NotAUser(_) | PrincipalError::Partition { .. } => "--arn",
+                PrincipalError::Days | PrincipalError::Date => "--days",
+                PrincipalError::NoRegion | PrincipalError::Region { .. } | PrincipalError::RegionElsewhere { .. } => "--region",
+                PrincipalError::UserId(_) => "--user-id",
+                _ => "bundle",
+            };
+            anyhow::Error::new(error).context(flag)
+        })
     }
 }
 
 impl Inspect {
-    fn run(&self) -> anyhow::Result<()> {
-        bail!("{} for partition {}: this build has no offline prover", self.bundle.display(), self.partition)
+    /// Whether the bundle can be read.
+    fn run(&self) -> anyhow::Result<bool> {
+        let Some(bundle) = load(&self.bundle, self.partition) else { return Ok(false) };
+        let mut out = io::stdout().lock();
+        write_summary(&bundle, instant::now(), &mut out)?;
+        out.flush()?;
+        Ok(true)
     }
+}
+
+/// Reads a bundle; all that is wrong with it is said.
+pub(super) fn load(path: &Path, partition: Partition) -> Option<Bundle> {
+    Bundle::load(path, partition).map_err(complain).ok()
+}
+
+fn write_summary(bundle: &Bundle, now: UnixSeconds, out: &mut impl io::Write) -> io::Result<()> {
+    for principal in bundle.principals() {
+        writeln!(out, "{}", principal.access_key_id())?;
+        writeln!(out, "  user     {}", Escaped(principal.arn()))?;
+        writeln!(out, "  user id  {}", Escaped(principal.user_id()))?;
+        for (region, (first, last)) in principal.regions() {
+            writeln!(out, "  keys     {region}, {first} to {last}")?;
+        }
+        let Some(end) = principal.runs_out_at() else {
+            writeln!(out, "  ends     it has no keys")?;
+            continue;
+        };
+        let state = if now < end { "" } else { ": all of them have ended" };
+        writeln!(out, "  ends     {}{state}", instant::format(end))?;
+    }
+    Ok(())
 }
 
 /// Writes a file that nobody else can read, whole or not at all: a server may be watching it.
@@ -189,7 +191,7 @@ fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn derive(arn: &str, regions: &[&str], days: u32) -> Derive {
+    fn derive(arn: &str, regions: &[&str], days: u8) -> Derive {
         let region = regions.iter().copied().map(str::to_owned).collect();
         Derive { arn: arn.to_owned(), user_id: "AIDACKCEVSQ6C2EXAMPLE".to_owned(), region, days, from: None, output: None }
     }
@@ -209,36 +211,57 @@ mod tests {
     #[test]
     fn a_bundle_holds_a_key_for_each_day_and_region_and_no_secret() {
         let bundle = derive(USER, &["us-east-1", "eu-west-1", "us-east-1"], 2).bundle(&keys("AKIAIOSFODNN7EXAMPLE", None), noon()).unwrap();
-        insta::assert_snapshot!(*bundle, @r#"
+        let yaml = bundle.to_yaml();
+        insta::assert_snapshot!(*yaml, @r#"
         apiVersion: arngate/v1alpha1
         kind: SigningKeyBundle
         principals:
-        - accessKeyID: AKIAIOSFODNN7EXAMPLE
+        - accessKeyID: "AKIAIOSFODNN7EXAMPLE"
           arn: "arn:aws:iam::123456789012:user/edge-operator"
-          userID: AIDACKCEVSQ6C2EXAMPLE
+          userID: "AIDACKCEVSQ6C2EXAMPLE"
           signingKeys:
-          - {date: "20261124", region: eu-west-1, key: 5FbvaUElPWewzg+NjV6byk6rq1Kym5xjk1eZzjZ4UXs=}
-          - {date: "20261124", region: us-east-1, key: Y9Y5Jk8IP9BM/hd4GGgeR4l1CCKI1s9EHlZXRx3oEFc=}
-          - {date: "20261125", region: eu-west-1, key: 2ennsJkDJuv4GMdNtmH4f77O9ZnlQsTjr9svIv9bJgk=}
-          - {date: "20261125", region: us-east-1, key: EnDdhFK8Ck8WfrFDVGuFptz/bLf73NOih5PBv4t9oIw=}
+          - {date: "20261124", region: "eu-west-1", key: "5FbvaUElPWewzg+NjV6byk6rq1Kym5xjk1eZzjZ4UXs="}
+          - {date: "20261124", region: "us-east-1", key: "Y9Y5Jk8IP9BM/hd4GGgeR4l1CCKI1s9EHlZXRx3oEFc="}
+          - {date: "20261125", region: "eu-west-1", key: "2ennsJkDJuv4GMdNtmH4f77O9ZnlQsTjr9svIv9bJgk="}
+          - {date: "20261125", region: "us-east-1", key: "EnDdhFK8Ck8WfrFDVGuFptz/bLf73NOih5PBv4t9oIw="}
         "#);
-        assert!(!bundle.contains("made-up-secret"));
+        assert!(!yaml.contains("made-up-secret"));
+    }
+
+    #[test]
+    fn a_summary_tells_until_when_and_no_key() {
+        let bundle = derive(USER, &["us-east-1", "eu-west-1"], 2).bundle(&keys("AKIAIOSFODNN7EXAMPLE", None), noon()).unwrap();
+        let summary = |now: UnixSeconds| {
+            let mut out = Vec::new();
+            write_summary(&bundle, now, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        insta::assert_snapshot!(summary(noon()), @"
+        AKIAIOSFODNN7EXAMPLE
+          user     arn:aws:iam::123456789012:user/edge-operator
+          user id  AIDACKCEVSQ6C2EXAMPLE
+          keys     eu-west-1, 20261124 to 20261125
+          keys     us-east-1, 20261124 to 20261125
+          ends     2026-11-26T00:00:00Z
+        ");
+        assert!(summary(noon().saturating_add(2 * 86_400)).contains("2026-11-26T00:00:00Z: all of them have ended"));
     }
 
     #[test]
     fn what_must_not_be_in_a_bundle_is_refused() {
         let error = |arn: &str, region: &str, id: &str, session_token: Option<&str>| {
             let refused = derive(arn, &[region], 1).bundle(&keys(id, session_token), noon());
-            refused.unwrap_err().to_string()
+            format!("{:#}", refused.unwrap_err())
         };
         let id = "AKIAIOSFODNN7EXAMPLE";
-        insta::assert_snapshot!(error(USER, "us-east-1", "ASIAIOSFODNN7EXAMPLE", None), @"these are temporary credentials, which only STS can prove");
-        insta::assert_snapshot!(error(USER, "us-east-1", id, Some("made-up")), @"these are temporary credentials, which only STS can prove");
-        insta::assert_snapshot!(error("arn:aws:iam::123456789012:root", "us-east-1", id, None), @"the account's root must not be handed out: use an IAM user without permissions");
-        insta::assert_snapshot!(error("arn:aws:iam::123456789012:role/Admin", "us-east-1", id, None), @"arn:aws:iam::123456789012:role/Admin is not an IAM user; roles have temporary credentials, which only STS can prove");
-        insta::assert_snapshot!(error("arn:aws:sts::123456789012:assumed-role/Admin/me", "us-east-1", id, None), @"arn:aws:sts::123456789012:assumed-role/Admin/me is not an IAM user; roles have temporary credentials, which only STS can prove");
-        insta::assert_snapshot!(error("alice", "us-east-1", id, None), @"not an ARN: expected arn:partition:service::account:resource");
-        insta::assert_snapshot!(error(USER, "cn-north-1", id, None), @r#""cn-north-1" is not a region of partition aws, which the ARN belongs to"#);
+        insta::assert_snapshot!(error(USER, "us-east-1", "ASIAIOSFODNN7EXAMPLE", None), @"access key: ASIA… keys are temporary and go with a session token, which only STS can prove; a bundle takes the keys of IAM users only");
+        insta::assert_snapshot!(error(USER, "us-east-1", id, Some("made-up")), @"these are temporary credentials, which go with a session token that only STS can open");
+        insta::assert_snapshot!(error("arn:aws:iam::123456789012:root", "us-east-1", id, None), @"--arn: this is the root of an account; a bundle takes the keys of IAM users only");
+        insta::assert_snapshot!(error("arn:aws:iam::123456789012:role/Admin", "us-east-1", id, None), @"--arn: this is a role; a bundle takes the keys of IAM users only");
+        insta::assert_snapshot!(error("arn:aws:sts::123456789012:assumed-role/Admin/me", "us-east-1", id, None), @"--arn: this is a role; a bundle takes the keys of IAM users only");
+        insta::assert_snapshot!(error("alice", "us-east-1", id, None), @"--arn: not an ARN: expected arn:partition:service::account:resource");
+        insta::assert_snapshot!(error(USER, "cn-north-1", id, None), @"--region: this is a region of the partition aws-cn; expected aws");
+        insta::assert_snapshot!(error(USER, "Moon", id, None), @"--region: this is no region of the partition aws");
     }
 
     #[cfg(unix)]

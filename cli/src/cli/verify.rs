@@ -2,14 +2,23 @@
 //!
 //! upstream: cmd/aws-iam-authenticator/verify.go.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use arngate_core::Partition;
-use arngate_server::config::Overrides;
+use arngate_core::limits::DEFAULT_MAX_AHEAD_SECS;
+use arngate_server::clock::{Clock as _, SystemClock};
+use arngate_server::config::{ClientConfig, Overrides};
+use arngate_server::prover::offline::{Bundle, Keyring};
+use arngate_server::prover::sts::{self, Client, ProxySettings};
+use arngate_server::prover::{Chain, OwnedToken, Prover, Realm, VerifiedIdentity, prove};
+use arngate_server::telemetry::escape::Escaped;
+use aws_types::os_shim_internal::Env;
 use clap::Args;
 
 use super::{Context, Stray, complain, escaped, print_line};
+use crate::client::credentials::variable;
 
 /// Verify a token, and print whose it is
 ///
@@ -62,7 +71,7 @@ impl Verify {
         let Some(cluster_id) = &config.cluster_id else {
             return context.complain_with_usage("verify", "error: cluster ID not specified");
         };
-        match self.verify(token, cluster_id, config.partition) {
+        match self.verify(token, cluster_id, &config, context) {
             Ok(verified) => print_line(&verified.to_text(&self.output)),
             Err(error) => {
                 complain(format_args!("could not verify token: {}", escaped(&error)));
@@ -71,12 +80,51 @@ impl Verify {
         }
     }
 
-    fn verify(&self, _token: &str, _cluster_id: &str, _partition: Partition) -> anyhow::Result<Verified> {
-        anyhow::bail!("this build has no prover")
+    fn verify(&self, token: &str, cluster_id: &str, config: &ClientConfig, context: &Context) -> anyhow::Result<Verified> {
+        let prover = match &self.offline {
+            Some(path) => {
+                let bundle =
+                    Bundle::load(path, config.partition).map_err(|errors| anyhow::anyhow!("the bundle cannot be used: {errors}"))?;
+                Prover::Offline(Arc::new(Keyring::new(bundle)))
+            }
+            None => Prover::Sts(sts_client(&context.env)?),
+        };
+        // The reference asks instance metadata for the region, for seconds where there is none.
+        let own_region = config.region.clone().or_else(|| variable(&context.env, &["AWS_REGION", "AWS_DEFAULT_REGION"]));
+        let chain = Chain::new(vec![prover])?;
+        let realm = Realm::new(cluster_id, config.partition, own_region.as_deref(), DEFAULT_MAX_AHEAD_SECS, chain)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let token = OwnedToken::new(token.to_owned().into());
+        let proved = runtime.block_on(prove(Arc::new(realm), token, SystemClock::new().now()));
+        runtime.shutdown_background();
+        Ok(Verified::of(&proved?))
     }
 }
 
+/// As the server asks STS: straight, or through the proxy of the environment.
+fn sts_client(env: &Env) -> anyhow::Result<Client> {
+    let ca_files = variable(env, &["AWS_CA_BUNDLE"]).map(PathBuf::from).into_iter().collect();
+    let proxy = ProxySettings {
+        https: variable(env, &["HTTPS_PROXY", "https_proxy"]).unwrap_or_default(),
+        no: variable(env, &["NO_PROXY", "no_proxy"]).unwrap_or_default(),
+    };
+    Ok(Client::new(sts::Config { ca_files, proxy, ..sts::Config::default() }, Arc::new(()))?)
+}
+
 impl Verified {
+    fn of(proved: &VerifiedIdentity) -> Self {
+        let identity = proved.identity();
+        Self {
+            arn: identity.arn().to_owned(),
+            canonical_arn: identity.canonical_arn().to_string(),
+            account_id: identity.account_id().to_owned(),
+            user_id: identity.user_id().to_owned(),
+            session_name: identity.session_name().to_owned(),
+            access_key_id: proved.access_key_id().to_owned(),
+            sts_endpoint: proved.sts_host().to_owned(),
+        }
+    }
+
     fn to_text(&self, output: &str) -> String {
         if output == "json" { self.to_json() } else { self.to_go() }
     }
@@ -88,14 +136,30 @@ impl Verified {
         let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
         // Seven texts, written to memory: there is nothing to fail.
         let _ = serde::Serialize::serialize(self, &mut serializer);
-        String::from_utf8(out).unwrap_or_default()
+        // As Go writes it, `<`, `>` and `&` are escapes; and so is all that is not ASCII, which might turn a terminal's reading direction.
+        let mut text = String::with_capacity(out.len());
+        for unit in String::from_utf8_lossy(&out).encode_utf16() {
+            match u8::try_from(unit).ok().filter(u8::is_ascii).map(char::from) {
+                Some(plain) if !matches!(plain, '<' | '>' | '&') => text.push(plain),
+                // Writing to a string does not fail.
+                _ => _ = write!(text, "\\u{unit:04x}"),
+            }
+        }
+        text
     }
 
     /// As Go's `%+v` of a pointer to a struct.
     fn to_go(&self) -> String {
+        // All but the user id are ASCII by the core's grammar.
         format!(
             "&{{ARN:{} CanonicalARN:{} AccountID:{} UserID:{} SessionName:{} AccessKeyID:{} STSEndpoint:{}}}",
-            self.arn, self.canonical_arn, self.account_id, self.user_id, self.session_name, self.access_key_id, self.sts_endpoint
+            self.arn,
+            self.canonical_arn,
+            self.account_id,
+            Escaped(&self.user_id),
+            self.session_name,
+            self.access_key_id,
+            self.sts_endpoint
         )
     }
 }
@@ -129,6 +193,13 @@ mod tests {
             "STSEndpoint": "sts.eu-west-1.amazonaws.com"
         }
         "#);
+    }
+
+    #[test]
+    fn what_might_move_a_terminal_is_escaped() {
+        let verified = Verified { user_id: "<\u{202e}\u{1f600}&>".to_owned(), ..verified() };
+        assert!(verified.to_text("json").contains(r#""UserID": "\u003c\u202e\ud83d\ude00\u0026\u003e""#), "{}", verified.to_text("json"));
+        assert!(!verified.to_text("").contains('\u{202e}'));
     }
 
     #[test]

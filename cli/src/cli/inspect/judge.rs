@@ -1,11 +1,11 @@
 //! The judgement over one token: the server's checks, without asking anybody.
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use arngate_core::limits::{DEFAULT_MAX_AHEAD_SECS, TOKEN_LIFETIME_SECS};
 use arngate_core::sigv4::BadSignature;
 use arngate_core::{ClusterId, Error, Partition, Policy, PresignedUrl, StsHosts, StsRequest, Token, TokenBuffer, UnixSeconds};
+use arngate_server::prover::offline::{Bundle, Verdict};
 use serde::Serialize;
 
 use super::advice;
@@ -18,7 +18,7 @@ pub(super) struct Judge<'a> {
     pub(super) own_region: Option<&'a str>,
     pub(super) cluster_id: Option<ClusterId<'a>>,
     pub(super) now: UnixSeconds,
-    pub(super) keys: Option<&'a Keys>,
+    pub(super) keys: Option<&'a Bundle>,
 }
 
 /// What is known of a signature.
@@ -32,20 +32,6 @@ pub(super) enum Signature {
     /// The bundle knows the access key, but not for this day and region.
     NoKeyForScope,
     NotChecked,
-}
-
-/// Signing keys to check signatures with.
-#[derive(Debug)]
-pub(super) struct Keys;
-
-impl Keys {
-    pub(super) fn load(path: &Path, _: Partition) -> anyhow::Result<Self> {
-        anyhow::bail!("{}: this build has no offline prover", path.display())
-    }
-
-    fn judge(&self, request: &StsRequest<'_>) -> Signature {
-        if request.url().has_session_token() { Signature::NotChecked } else { Signature::UnknownKey }
-    }
 }
 
 /// Why a token is refused.
@@ -117,7 +103,13 @@ impl Judge<'_> {
             Err(error) => return self.refused(error, Some(claims)),
         };
         let signature = match (self.keys, self.cluster_id) {
-            (Some(keys), Some(_)) => keys.judge(&request),
+            (Some(keys), Some(_)) => match keys.judge(&request) {
+                Verdict::Good(_) => Signature::Good,
+                Verdict::Bad => Signature::Bad,
+                Verdict::NoKeyForScope => Signature::NoKeyForScope,
+                Verdict::SessionToken => Signature::NotChecked,
+                Verdict::UnknownKey => Signature::UnknownKey,
+            },
             _ => Signature::NotChecked,
         };
         let (refusal, message) = match signature {

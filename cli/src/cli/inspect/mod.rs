@@ -15,8 +15,8 @@ use arngate_core::limits::TOKEN_MAX_BYTES;
 use arngate_core::{ClusterId, Partition, UnixSeconds};
 use clap::{Args, ValueEnum};
 
-use self::judge::{Judge, Keys, Report};
-use super::{Context, complain, escaped};
+use self::judge::{Judge, Report};
+use super::{Context, complain, escaped, keys};
 use crate::instant;
 
 /// Say what tokens claim, and which check of the server refuses them
@@ -78,7 +78,10 @@ impl Inspect {
         let cluster_id = context.global.cluster_id.as_deref().map(ClusterId::parse).transpose()?;
         let keys = match &self.offline {
             Some(_) if cluster_id.is_none() => anyhow::bail!("--offline needs --cluster-id: a signature is good for one cluster only"),
-            Some(path) => Some(Keys::load(path, self.partition)?),
+            Some(path) => match keys::load(path, self.partition) {
+                Some(bundle) => Some(bundle),
+                None => return Ok(false),
+            },
             None => None,
         };
         let now = self.at.unwrap_or_else(instant::now);

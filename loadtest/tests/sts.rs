@@ -396,6 +396,10 @@ async fn resets_and_closes_connections() {
         }
     }
     assert_eq!((sts.calls_ended(Outcome::Reset), sts.calls_ended(Outcome::Closed)), (2, 2));
+    // Nothing of them is left.
+    while sts.in_flight() != 0 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
@@ -466,6 +470,24 @@ async fn answers_later_by_the_clock_of_the_runtime() {
         assert_eq!(client.ask().await.unwrap().status(), 200);
         assert_eq!(before.elapsed().as_secs(), expected);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stops_though_an_answer_is_not_due_or_not_read() {
+    let sts = start().await;
+    sts.queue(1, Behaviour::Oversize(u64::MAX));
+    let mut client = Client::http1(&sts).await;
+    let unread = client.ask().await.unwrap();
+    sts.queue(1, Behaviour::Delay(Duration::from_secs(3600)));
+    let mut client = Client::http2(&sts).await;
+    let asking = tokio::spawn(async move { client.ask().await.map(|answer| answer.status()) });
+    // From here to the stop nothing waits for I/O, in which time would pass: the clock jumps to the next timer.
+    sts.wait_for_calls(2).await;
+    let before = tokio::time::Instant::now();
+    let counts = sts.stop().await;
+    assert!(asking.await.unwrap().is_err());
+    assert_eq!((before.elapsed().as_secs(), counts.outcomes["hung"], counts.outcomes["answered"]), (1, 1, 1));
+    drop(unread);
 }
 
 #[tokio::test]

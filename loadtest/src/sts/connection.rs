@@ -31,6 +31,9 @@ use crate::credential::CallerIdentity;
 /// How long nobody is accepted after that has failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
+/// How long answers have to reach their clients when the fake is stopped.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
 /// TLS with a new authority, and that authority's certificate as PEM.
 pub(super) fn acceptor(extra_hosts: Vec<String>) -> Result<(TlsAcceptor, String), StartError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -45,7 +48,7 @@ pub(super) fn acceptor(extra_hosts: Vec<String>) -> Result<(TlsAcceptor, String)
     Ok((TlsAcceptor::from(Arc::new(config)), ca_pem))
 }
 
-/// Takes connections until told to stop, then waits for their ends.
+/// Takes connections until told to stop, then waits for their ends, though not for long.
 pub(super) async fn accept(listener: TcpListener, acceptor: TlsAcceptor, shared: Arc<Shared>, mut stop: Stop) {
     let mut connections = JoinSet::new();
     loop {
@@ -63,7 +66,9 @@ pub(super) async fn accept(listener: TcpListener, acceptor: TlsAcceptor, shared:
         }
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    // A client may read slowly, or never; what is left is dropped, and with it the connections.
+    let drained = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(STOP_GRACE, drained).await;
 }
 
 /// Serves a connection to its end.
@@ -114,21 +119,22 @@ async fn handle(request: &Request<Incoming>, shared: &Shared, fate: &Fate, mut s
     let step = shared.script().next();
     let (number, _in_flight) = shared.counters.begin(verdict.access_key_id.as_ref().map(AccessKeyId::as_str));
 
+    let delay = match step.behaviour {
+        Behaviour::Delay(delay) => step.delay.saturating_add(delay),
+        _ => step.delay,
+    };
     let waiting = async {
         if let Some(gate) = &step.gate {
             gate.enter().await;
+        }
+        // Not for nothing: the timer of tokio counts in milliseconds, and the next one would be late.
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
         }
     };
     tokio::select! {
         () = waiting => {}
         () = stop.called() => return end(shared, fate, Outcome::Hung, false).await,
-    }
-    let delay = match step.behaviour {
-        Behaviour::Delay(delay) => step.delay.saturating_add(delay),
-        _ => step.delay,
-    };
-    if !delay.is_zero() {
-        tokio::time::sleep(delay).await;
     }
 
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();

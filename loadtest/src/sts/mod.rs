@@ -263,8 +263,8 @@ impl FakeSts {
         self.shared.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends in good order: takes no more connections, finishes the calls that are being answered, and ends those that hang or stand at a gate.
-    /// Gives the counts, in which all calls now have their outcome.
+    /// Ends in good order: takes no more connections, ends the calls that wait (for a delay, at a gate, or for ever), and gives answers that
+    /// are under way a second to arrive. Returns the counts, in which all calls now have their outcome.
     pub async fn stop(mut self) -> Counts {
         self.stopping.send_replace(true);
         // Only a panic could be told, and that has been printed.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arngate_core::UnixSeconds;
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::InconsistentKeys;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject as _};
@@ -289,7 +289,8 @@ impl Pair {
     }
 }
 
-/// upstream: `selfSignedCertificate`. A certificate authority, as there: some clients take nothing else as a root.
+/// upstream: `selfSignedCertificate`. Not a certificate authority, unlike there: it need not sign others to be trusted itself, Go's and OpenSSL's clients
+/// take it as it is, and rustls' take nothing else for a server's.
 fn params(names: Names<'_>, now: UnixSeconds) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(alternative_names(names))?;
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -298,9 +299,9 @@ fn params(names: Names<'_>, now: UnixSeconds) -> Result<CertificateParams, rcgen
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + now.saturating_sub(Duration::from_secs(BACKDATED_SECS));
     params.not_after = epoch + now.saturating_add(Duration::from_secs(LIFETIME_SECS)).min(LAST_DATE);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.is_ca = IsCa::ExplicitNoCa;
     // Without the reference's keyEncipherment, which an EC key cannot do (RFC 8813, section 3).
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     Ok(params)
 }

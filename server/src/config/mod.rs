@@ -22,8 +22,8 @@ pub use layer::{Environment, Overrides};
 pub use log::{LogFormat, LogSettings, LogVerbosity};
 pub use network::{AdminAddress, Endpoint};
 pub use settings::{
-    AccessLog, AdminSettings, AnswerSettings, BootstrapSettings, CacheSettings, Config, DenyStatus, Ec2Settings, KubernetesSettings,
-    ListenSettings, OfflineSettings, ProverKind, RateSettings, StsSettings,
+    AdminSettings, AnswerSettings, BootstrapSettings, CacheSettings, Config, Ec2Settings, KubernetesSettings, ListenSettings,
+    OfflineSettings, ProverKind, RateSettings, StsSettings,
 };
 
 use crate::document::tree::{self, DOCUMENT_MAX_BYTES};

@@ -1,5 +1,6 @@
 //! Addresses, hosts and endpoints.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::document::Shown;
@@ -12,6 +13,13 @@ pub struct Endpoint {
     pub host: String,
     /// The port.
     pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "https://[{host}]:{port}") } else { write!(f, "https://{host}:{port}") }
+    }
 }
 
 /// Where the admin listener listens.

@@ -16,11 +16,13 @@ use super::feature_gate::FeatureGates;
 use super::layer::{Environment, Overrides, flag, list, some, variable};
 use super::network::{AdminAddress, address, admin_address, endpoint, hostname};
 use super::settings::{
-    AccessLog, AdminSettings, AnswerSettings, BootstrapSettings, CacheSettings, Config, DenyStatus, Ec2Settings, KubernetesSettings,
-    ListenSettings, OfflineSettings, ProverKind, RateSettings, StsSettings,
+    AdminSettings, AnswerSettings, BootstrapSettings, CacheSettings, Config, Ec2Settings, KubernetesSettings, ListenSettings,
+    OfflineSettings, ProverKind, RateSettings, StsSettings,
 };
 use crate::document::reader::{Span, boolean, distance, duration, integer, size_bytes};
 use crate::document::{Field, Findings, Place, Section, Shown, Text};
+use crate::http::respond::DenyStatus;
+use crate::http::webhook::AccessLog;
 use crate::mapping::file::{self, account_ids, partition_named};
 use crate::mapping::{Backend, BackendMode, Snapshot};
 

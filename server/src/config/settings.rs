@@ -9,6 +9,8 @@ use arngate_core::Partition;
 
 use super::feature_gate::FeatureGates;
 use super::network::{AdminAddress, Endpoint};
+use crate::http::respond::DenyStatus;
+use crate::http::webhook::AccessLog;
 use crate::mapping::Snapshot;
 
 /// The settings of `server` and `init`.
@@ -143,26 +145,6 @@ pub struct AnswerSettings {
     pub deny_status: DenyStatus,
     /// Which decisions are logged.
     pub access_log: AccessLog,
-}
-
-/// The status of a refusal.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum DenyStatus {
-    /// 403 without a TokenReview, as the reference.
-    Forbidden,
-    /// 200 with a TokenReview that says why.
-    Ok,
-}
-
-/// Which decisions are logged.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum AccessLog {
-    /// Each.
-    All,
-    /// Refusals.
-    Denied,
-    /// None.
-    None,
 }
 
 /// How to ask EC2.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use arngate_core::{Identity, Partition};
 
 use super::*;
+use crate::http::respond::DenyStatus;
+use crate::http::webhook::AccessLog;
 use crate::mapping::Outcome;
 
 fn parsed(text: &str) -> Result<Document, ConfigErrors> {

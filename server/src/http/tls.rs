@@ -71,56 +71,22 @@ pub fn server_config(cert: Arc<CurrentCert>) -> Result<Arc<ServerConfig>, TlsErr
 
 #[cfg(test)]
 pub(super) mod tests {
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, ProtocolVersion, ServerConnection, SignatureScheme};
+    use std::sync::LazyLock;
+
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConnection};
 
     use super::*;
-    use crate::bootstrap::certs::{Names, generate};
+    use crate::bootstrap::certs::{Names, ServingCert, generate};
 
-    /// Takes any certificate, but checks that the server has its key. Ours names itself as its authority, which webpki takes from nobody.
-    #[derive(Debug)]
-    struct AnyCert;
-
-    impl ServerCertVerifier for AnyCert {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, rustls::Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            verify_tls12_signature(message, cert, dss, &ring::default_provider().signature_verification_algorithms)
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            verify_tls13_signature(message, cert, dss, &ring::default_provider().signature_verification_algorithms)
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            ring::default_provider().signature_verification_algorithms.supported_schemes()
-        }
-    }
+    /// Two for all tests, so that a client can know them beforehand.
+    static SERVING: LazyLock<[ServingCert; 2]> = LazyLock::new(|| {
+        let names = Names { address: "127.0.0.1", hostname: "localhost" };
+        [(); 2].map(|()| generate(names, arngate_core::UnixSeconds::new(1_795_521_600)).unwrap())
+    });
 
     fn cert() -> Arc<CertifiedKey> {
-        let names = Names { address: "127.0.0.1", hostname: "localhost" };
-        generate(names, arngate_core::UnixSeconds::new(1_795_521_600)).unwrap().certified_key()
+        SERVING[0].certified_key()
     }
 
     /// A server with a certificate of its own.
@@ -134,11 +100,14 @@ pub(super) mod tests {
     }
 
     fn client_of(versions: &[&'static rustls::SupportedProtocolVersion], protocols: &[&str]) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        for serving in SERVING.iter() {
+            roots.add(serving.leaf_der().clone()).unwrap();
+        }
         let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(versions)
             .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCert))
+            .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         Arc::new(config)
@@ -177,7 +146,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_next_handshake_shows_the_new_certificate() {
-        let (first, second) = (cert(), cert());
+        let (first, second) = (cert(), SERVING[1].certified_key());
         let current = Arc::new(CurrentCert::new(Arc::clone(&first)));
         let server = super::server_config(Arc::clone(&current)).unwrap();
         let shown = || {

@@ -356,7 +356,7 @@ impl Mapped<'_> {
     }
 
     /// The user's groups, rendered as they are displayed.
-    pub fn groups(&self) -> impl ExactSizeIterator<Item = Group<'_>> {
+    pub fn groups(&self) -> impl Clone + ExactSizeIterator<Item = Group<'_>> {
         self.groups.iter().map(|name| Group { template: Template::new(&name.template), values: self.values })
     }
 }

@@ -22,6 +22,7 @@ use super::connector::{ConnectError, Connector, Endpoints, ProxySettings, chain,
 use super::response::{self, CallerIdentity};
 use super::roots::Roots;
 use super::{Cause, Failure, Observer, StsError};
+use crate::metrics::StsRegion;
 
 /// Longest answer that is read, in bytes. DESIGN: "answers are bounded to 64 KiB".
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
@@ -163,7 +164,7 @@ impl Client {
 struct Call {
     uri: Uri,
     cluster_id: HeaderValue,
-    region: &'static str,
+    region: StsRegion,
 }
 
 impl Call {
@@ -175,7 +176,7 @@ impl Call {
         let url = request.url();
         let uri = Uri::builder().scheme("https").authority(host).path_and_query(format!("/?{}", url.query())).build();
         let cluster_id = HeaderValue::from_str(request.cluster_id().as_str()).map_err(|_| unfit("cluster id"))?;
-        Ok(Self { uri: uri.map_err(|_| unfit("token's URL"))?, cluster_id, region: region_label(request) })
+        Ok(Self { uri: uri.map_err(|_| unfit("token's URL"))?, cluster_id, region: StsRegion::of(&request.url().host()) })
     }
 
     /// hyper adds Host, which is the URI's, and nothing else.
@@ -188,12 +189,6 @@ impl Call {
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("arngate/", env!("CARGO_PKG_VERSION"))));
         request
     }
-}
-
-/// A label from a bounded set: no region that only fits by shape becomes one.
-pub(super) fn region_label(request: &StsRequest<'_>) -> &'static str {
-    let host = request.url().host();
-    if host.is_global() { "global" } else { host.known_region().unwrap_or("other") }
 }
 
 impl Shared {

@@ -18,24 +18,40 @@ use std::time::Duration;
 
 use arngate_core::identity::IdentityError;
 
+use crate::metrics::{Metrics, StsRegion};
+
 pub use self::client::{Client, Config, ConfigError};
 pub use self::connector::{EndpointError, Endpoints, ProxySettings};
 pub use self::response::CallerIdentity;
 
-/// Told of what happens on the way to STS, as it happens. `region` is one of a few: a region that we know, `global`, or `other`.
+/// Told of what happens on the way to STS, as it happens.
 pub trait Observer: fmt::Debug + Send + Sync {
     /// STS answered with this HTTP status.
-    fn response(&self, _status: u16, _region: &'static str) {}
+    fn response(&self, _status: u16, _region: StsRegion) {}
 
     /// A request got no answer.
-    fn connection_failure(&self, _region: &'static str) {}
+    fn connection_failure(&self, _region: StsRegion) {}
 
     /// STS throttles.
-    fn throttled(&self, _region: &'static str) {}
+    fn throttled(&self, _region: StsRegion) {}
 }
 
 /// Counts nothing.
 impl Observer for () {}
+
+impl Observer for Metrics {
+    fn response(&self, status: u16, region: StsRegion) {
+        self.sts_response(status, region);
+    }
+
+    fn connection_failure(&self, region: StsRegion) {
+        self.sts_connection_failure(region);
+    }
+
+    fn throttled(&self, region: StsRegion) {
+        self.sts_throttled(region);
+    }
+}
 
 /// Why STS did not say who it was.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

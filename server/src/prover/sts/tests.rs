@@ -55,16 +55,16 @@ fn good() -> Answer {
 struct Counts(Mutex<Vec<String>>);
 
 impl Observer for Counts {
-    fn response(&self, status: u16, region: &'static str) {
-        self.0.lock().unwrap().push(format!("{status} {region}"));
+    fn response(&self, status: u16, region: StsRegion) {
+        self.0.lock().unwrap().push(format!("{status} {}", region.label()));
     }
 
-    fn connection_failure(&self, region: &'static str) {
-        self.0.lock().unwrap().push(format!("failure {region}"));
+    fn connection_failure(&self, region: StsRegion) {
+        self.0.lock().unwrap().push(format!("failure {}", region.label()));
     }
 
-    fn throttled(&self, region: &'static str) {
-        self.0.lock().unwrap().push(format!("throttled {region}"));
+    fn throttled(&self, region: StsRegion) {
+        self.0.lock().unwrap().push(format!("throttled {}", region.label()));
     }
 }
 
@@ -581,7 +581,7 @@ fn regions_are_labels_only_if_we_know_them() {
         let mut buffer = TokenBuffer::new();
         let realm = realm(vec![Prover::Offline(keyring())]);
         let request = realm.check(token.as_bytes(), &mut buffer, now().unix).unwrap();
-        client::region_label(&request)
+        StsRegion::of(&request.url().host()).label()
     };
     assert_eq!(label(SIGNER), "us-east-1");
     assert_eq!(label(Signer { region: "xx-north-7", ..SIGNER }), "other");

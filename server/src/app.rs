@@ -1,0 +1,360 @@
+//! From settings to a running server: the only module that knows all others.
+//!
+//! ```text
+//! Config ─► Service (cluster, certificate, webhook)  ─► Running (bound)  ─► run until told to stop ─► drained
+//! ```
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arngate_core::StsHosts;
+use arngate_core::request::ClusterIdError;
+use tokio::net::TcpListener;
+
+use crate::bootstrap::kubeconfig::{self, KubeconfigError};
+use crate::bootstrap::{self, certs};
+use crate::clock::{Clock, SystemClock};
+use crate::cluster::Cluster;
+use crate::config::{Config, ProverKind};
+use crate::document::Errors;
+use crate::http::admin::{self, Admin, Audience, Check, Readiness};
+use crate::http::respond::DenyStatus;
+use crate::http::serve::{self, BindError, Drained, Limits};
+use crate::http::tls::{self, CurrentCert, TlsError};
+use crate::http::webhook::{self, AccessLog, Parts, Webhook};
+use crate::mapping::{Snapshot, Store};
+use crate::metrics::Metrics;
+use crate::prover::offline::{Bundle, Keyring};
+use crate::prover::sts::{self, Client, EndpointError, Endpoints, ProxySettings};
+use crate::prover::{Chain, ChainError, Prover, Realm};
+use crate::telemetry::Log;
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It cannot listen.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The key bundle.
+    #[error("{0}")]
+    Bundle(Errors),
+    /// Certificate and key.
+    #[error(transparent)]
+    Certificate(#[from] certs::CertError),
+    /// The provers.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The cluster id.
+    #[error(transparent)]
+    ClusterId(#[from] ClusterIdError),
+    /// Where to connect for a host of STS.
+    #[error("server.sts.endpoints: {host}: {cause}")]
+    Endpoint {
+        /// The host.
+        host: String,
+        /// What is wrong.
+        cause: EndpointError,
+    },
+    /// The webhook kubeconfig.
+    #[error(transparent)]
+    Kubeconfig(#[from] KubeconfigError),
+    /// The offline prover has no bundle.
+    #[error("server.provers has offline, and there is no server.offline.bundle")]
+    NoBundle,
+    /// The STS client.
+    #[error(transparent)]
+    Sts(#[from] sts::ConfigError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// What a server is put together from, whoever made it.
+#[derive(Debug)]
+pub struct Service {
+    /// Who proves.
+    pub realm: Realm,
+    /// How identities are mapped.
+    pub mappings: Snapshot,
+    /// What TLS shows.
+    pub certificate: certs::ServingCert,
+    /// Where it listens.
+    pub address: IpAddr,
+    /// The port; zero for any that is free.
+    pub port: u16,
+    /// The listener for probes, if there is to be one.
+    pub admin: Option<AdminListener>,
+    /// What a denial is sent as.
+    pub deny_status: DenyStatus,
+    /// Which requests leave a line.
+    pub access_log: AccessLog,
+    /// Where the lines go.
+    pub log: Log,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Where the listener for probes is.
+#[derive(Clone, Debug)]
+pub struct AdminListener {
+    /// The address; empty for all interfaces.
+    pub address: String,
+    /// The port.
+    pub port: u16,
+    /// Who may see more than `ok`.
+    pub audience: Audience,
+}
+
+impl Service {
+    /// Puts a server together from its settings: reads the bundle, loads or makes the certificate, writes the kubeconfig. Asks nobody anything.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub fn from_config(config: Config, proxy: ProxySettings, log: Log) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let metrics = Arc::new(Metrics::new());
+        let chain = chain(&config, proxy, &metrics)?;
+        let max_ahead_secs = u32::try_from(config.clock_skew.as_secs()).unwrap_or(u32::MAX);
+        let realm = Realm::new(&config.cluster_id, config.partition, config.region.as_deref(), max_ahead_secs, chain)?;
+
+        let (listen, bootstrap) = (config.listen, &config.bootstrap);
+        let names = certs::Names { address: &listen.address.to_string(), hostname: &bootstrap.hostname };
+        let certificate = certs::load_or_generate(&bootstrap.state_dir, names, clock.now().unix)?;
+        if !bootstrap.kubeconfig_pregenerated {
+            let url = kubeconfig::server_url(&bootstrap.hostname, listen.port);
+            kubeconfig::write(&bootstrap.generate_kubeconfig, &kubeconfig::render(certificate.leaf_der(), &url, None))?;
+            let path = bootstrap.generate_kubeconfig.display();
+            tracing::info!(
+                "reconfigure your apiserver with `--authentication-token-webhook-config-file={path}` to enable (assuming default hostPath mounts)"
+            );
+        }
+        let audience = if config.admin.is_set { Audience::Everybody } else { Audience::Loopback };
+        let address = config.admin.address;
+        Ok(Self {
+            realm,
+            mappings: config.mappings,
+            certificate,
+            address: listen.address,
+            port: listen.port,
+            admin: Some(AdminListener { address: address.ip.map_or_else(String::new, |ip| ip.to_string()), port: address.port, audience }),
+            deny_status: config.answer.deny_status,
+            access_log: config.answer.access_log,
+            log,
+            metrics,
+            clock,
+        })
+    }
+
+    /// Listens.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`] where the webhook cannot. A listener for probes that cannot is only warned about.
+    pub async fn bind(self) -> Result<Running, StartError> {
+        let listener = serve::bind(&self.address.to_string(), self.port).await?;
+        let tls = tls::server_config(Arc::new(CurrentCert::new(self.certificate.certified_key())))?;
+        let admin = match &self.admin {
+            Some(place) => admin::listen(&place.address, place.port).await.map(|listener| (listener, place.audience)),
+            None => None,
+        };
+        let ready = Arc::new(Ready::default());
+        let cluster = Arc::new(Cluster { realm: Arc::new(self.realm), mappings: Store::new(self.mappings) });
+        let metrics = self.metrics;
+        let webhook = Webhook::new(Parts {
+            cluster,
+            clock: self.clock,
+            metrics: Arc::clone(&metrics),
+            log: self.log,
+            access_log: self.access_log,
+            deny_status: self.deny_status,
+        });
+        Ok(Running { listener, tls, admin, webhook: Arc::new(webhook), metrics, ready })
+    }
+}
+
+/// The provers of the settings, in their order.
+fn chain(config: &Config, proxy: ProxySettings, metrics: &Arc<Metrics>) -> Result<Chain, StartError> {
+    let mut provers = Vec::new();
+    for kind in &config.provers {
+        provers.push(match kind {
+            ProverKind::Offline => {
+                let offline = config.offline.as_ref().ok_or(StartError::NoBundle)?;
+                let bundle = Bundle::load(&offline.bundle, config.partition).map_err(StartError::Bundle)?;
+                tracing::info!(principals = bundle.principals().len(), bundle = %offline.bundle.display(), "loaded the key bundle");
+                Prover::Offline(Arc::new(Keyring::new(bundle)))
+            }
+            ProverKind::Sts => {
+                let client = sts_client(config, proxy.clone())?;
+                Prover::Sts(Client::new(client, Arc::clone(metrics) as Arc<dyn sts::Observer>)?)
+            }
+        });
+    }
+    Ok(Chain::new(provers)?)
+}
+
+fn sts_client(config: &Config, proxy: ProxySettings) -> Result<sts::Config, StartError> {
+    let settings = &config.sts;
+    let hosts = StsHosts::new(config.partition).with_own_region(config.region.as_deref());
+    let mut endpoints = Endpoints::default();
+    for (host, endpoint) in &settings.endpoints {
+        let cause = |cause| StartError::Endpoint { host: host.clone(), cause };
+        endpoints.insert(host, &endpoint.to_string(), &hosts).map_err(cause)?;
+    }
+    Ok(sts::Config {
+        deadline: settings.deadline,
+        attempt_timeout: settings.attempt_timeout,
+        max_in_flight: settings.max_in_flight,
+        endpoints,
+        ca_files: settings.ca_files.clone(),
+        proxy,
+        ..sts::Config::default()
+    })
+}
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Running {
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    admin: Option<(TcpListener, Audience)>,
+    webhook: Arc<Webhook>,
+    metrics: Arc<Metrics>,
+    ready: Arc<Ready>,
+}
+
+impl Running {
+    /// Where the webhook listens.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Where the listener for probes is, if there is one.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// Serves until `shutdown`, then answers what has come in and ends.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Drained {
+        let refusals: Arc<dyn serve::Refusals> = Arc::clone(&self.metrics) as _;
+        let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
+        let probes = self.admin.map(|(listener, audience)| {
+            let admin = Admin::new(audience, Arc::clone(&self.metrics), Arc::clone(&self.ready) as Arc<dyn Readiness>);
+            let stopped = async move {
+                // Either way there is nothing left to probe.
+                let _ = admin_stopped.await;
+            };
+            tokio::spawn(admin::serve(listener, admin, Arc::clone(&refusals), stopped))
+        });
+        let ready = Arc::clone(&self.ready);
+        let draining = async move {
+            shutdown.await;
+            ready.draining.store(true, Ordering::Relaxed);
+        };
+        let handler = webhook::handler(self.webhook);
+        let drained = serve::serve(self.listener, Some(self.tls), handler, Limits::default(), refusals, draining).await;
+        drop(stop_admin);
+        if let Some(probes) = probes {
+            // Its own bounds end it; what it has left out is no request of anybody's.
+            let _ = probes.await;
+        }
+        drained
+    }
+}
+
+/// Whether we can do our work. Mappings, certificate and provers are there before anything listens; what is left is whether we are on our way out.
+#[derive(Debug, Default)]
+struct Ready {
+    draining: AtomicBool,
+}
+
+impl Readiness for Ready {
+    fn checks(&self) -> Vec<Check> {
+        let there = |name| Check { name, ok: true, required: true };
+        let serving = Check { name: "serving", ok: !self.draining.load(Ordering::Relaxed), required: true };
+        vec![there("mappings"), there("certificate"), there("provers"), serving]
+    }
+}
+
+/// What `init` writes, and where it says that it goes.
+#[derive(Debug)]
+pub struct Initialized {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The webhook kubeconfig.
+    pub kubeconfig: PathBuf,
+}
+
+/// Makes, or finds, certificate and key in `state_dir`, and writes the webhook kubeconfig.
+///
+/// # Errors
+///
+/// The first step that fails.
+pub fn init(config: &Config, state_dir: PathBuf, kubeconfig: PathBuf) -> Result<Initialized, bootstrap::InitError> {
+    let address = config.listen.address.to_string();
+    let what = bootstrap::Init {
+        state_dir: &state_dir,
+        kubeconfig: &kubeconfig,
+        hostname: &config.bootstrap.hostname,
+        address: &address,
+        port: config.listen.port,
+    };
+    bootstrap::init(&what, SystemClock::new().now().unix)?;
+    Ok(Initialized { certificate: certs::certificate_path(&state_dir), key: certs::key_path(&state_dir), kubeconfig })
+}
+
+/// Tells of a panic where it happened, and not what it said: that may quote a request.
+pub fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        tracing::error!(%place, "panic");
+    }));
+}
+
+/// Ready when the process is told to end: SIGTERM, or an interrupt at the terminal. A second one ends it at once.
+pub async fn told_to_stop() {
+    let signal = next_signal().await;
+    tracing::info!(signal, "draining; a second signal ends at once");
+    tokio::spawn(async {
+        next_signal().await;
+        std::process::exit(1);
+    });
+}
+
+#[cfg(unix)]
+async fn next_signal() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        // Without handlers the signals end the process as they always do.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+#[cfg(not(unix))]
+async fn next_signal() -> &'static str {
+    match tokio::signal::ctrl_c().await {
+        Ok(()) => "Ctrl-C",
+        Err(_) => std::future::pending().await,
+    }
+}

@@ -1,0 +1,218 @@
+//! From how it ended to what is sent: status, body, metric label. The only such table.
+//!
+//! | ending | status | body | `result` of the latency |
+//! | --- | --- | --- | --- |
+//! | let in | 200 | TokenReview with the user | `success` |
+//! | token refused | 200, or 403 if so configured | TokenReview with the reason | `invalid_token`; `sts_error` where STS refused |
+//! | identity not mapped | the same | the same | `uknown_user` (sic) |
+//! | STS throttles | 429, never with Retry-After, which multiplies retries | the same | `sts_throttling` |
+//! | STS cannot say | 504 | the same | `sts_error` |
+//! | our own limits | 503 | the same | `sts_error` |
+//! | we are broken | 500 | text | – (`arngate_panics_total`) |
+//! | not a POST, not a TokenReview, too large | 405, 400, 413 | text | `malformed_request` |
+//!
+//! Why these statuses: kube-apiserver tries a 429, 500, 502 or 504 five times, a 503 not again; a 403 it logs as a failure of the webhook. What it does with
+//! each was measured; `docs/operations.md` has the table.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use crate::authenticate::{AuthError, Ending, User, Verdict};
+use crate::metrics::AuthResult;
+use crate::prover::ProveError;
+use crate::review::{self, ApiVersion, Extra};
+
+/// What a denial is sent as.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DenyStatus {
+    /// 403, as the reference does; the API server logs it as a failure of the webhook.
+    Forbidden,
+    /// 200, with the reason in `status.error`.
+    Ok,
+}
+
+/// An answer, and how it counts.
+#[derive(Debug)]
+pub struct Answer {
+    /// What is sent.
+    pub response: Response<Full<Bytes>>,
+    /// What the latency is counted under.
+    pub result: Option<AuthResult>,
+}
+
+/// Why a request did not come as far as its token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Malformed {
+    /// The body broke off.
+    #[error("the request body ended early")]
+    Broken,
+    /// Not a POST.
+    #[error("expected POST")]
+    Method,
+    /// Not a TokenReview.
+    #[error(transparent)]
+    Review(#[from] review::MalformedReview),
+    /// Larger than any TokenReview of ours.
+    #[error("the request body is larger than 64 KiB")]
+    TooLarge,
+}
+
+impl Malformed {
+    /// The answer.
+    #[must_use]
+    pub fn answer(self) -> Answer {
+        let status = match self {
+            Self::Broken | Self::Review(_) => StatusCode::BAD_REQUEST,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        };
+        let mut response = text(status, format!("{self}\n"));
+        if self == Self::Method {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        }
+        Answer { response, result: Some(AuthResult::MalformedRequest) }
+    }
+}
+
+/// Names of a user, rendered once for the answer and for the log.
+#[derive(Debug)]
+pub struct Names<'a> {
+    verdict: &'a Verdict<'a>,
+    user: &'a User<'a>,
+}
+
+impl<'a> Names<'a> {
+    /// The names of whoever is let in.
+    #[must_use]
+    pub fn of(verdict: &'a Verdict<'a>) -> Option<Self> {
+        verdict.user.as_ref().ok().map(|user| Self { verdict, user })
+    }
+
+    /// The user's name.
+    #[must_use]
+    pub const fn username(&self) -> Username<'a> {
+        Username(self.user)
+    }
+
+    /// The user's uid: account and unique id, or nothing of AWS for a scrubbed account.
+    #[must_use]
+    pub fn uid(&self) -> Uid<'a> {
+        match self.verdict.identity.filter(|_| !self.verdict.scrubbed) {
+            Some(identity) => Uid::Aws { account_id: identity.identity().account_id(), user_id: identity.identity().user_id() },
+            None => Uid::Administrative(self.username()),
+        }
+    }
+}
+
+/// A user's name; its `Display` is it.
+#[derive(Clone, Copy, Debug)]
+pub struct Username<'a>(&'a User<'a>);
+
+impl fmt::Display for Username<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            User::Account(arn) => arn.fmt(f),
+            User::Mapped(mapped) => f.write_str(mapped.username()),
+        }
+    }
+}
+
+/// A user's uid; its `Display` is it.
+#[derive(Clone, Copy, Debug)]
+pub enum Uid<'a> {
+    /// Of an account that is kept out of sight.
+    Administrative(Username<'a>),
+    /// Of all others.
+    Aws {
+        /// Twelve digits.
+        account_id: &'a str,
+        /// The unique id, without a session.
+        user_id: &'a str,
+    },
+}
+
+impl fmt::Display for Uid<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Administrative(username) => write!(f, "aws-iam-authenticator:administrative:{username}"),
+            Self::Aws { account_id, user_id } => write!(f, "aws-iam-authenticator:{account_id}:{user_id}"),
+        }
+    }
+}
+
+/// The answer to a TokenReview.
+#[must_use]
+pub fn answer(verdict: &Verdict<'_>, api_version: ApiVersion, deny_status: DenyStatus) -> Answer {
+    let mut body = Vec::with_capacity(1024);
+    let (status, result) = match &verdict.user {
+        Ok(user) => {
+            write_user(verdict, user, api_version, &mut body);
+            (StatusCode::OK, Some(AuthResult::Success))
+        }
+        Err(error) => {
+            let status = match error.ending() {
+                Ending::Broken => {
+                    return Answer { response: text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")), result: None };
+                }
+                Ending::Denied if deny_status == DenyStatus::Forbidden => StatusCode::FORBIDDEN,
+                Ending::Denied => StatusCode::OK,
+                Ending::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+                Ending::Throttled => StatusCode::TOO_MANY_REQUESTS,
+                Ending::Unavailable => StatusCode::GATEWAY_TIMEOUT,
+            };
+            review::write_denied(api_version, error, &mut body);
+            (status, Some(result_of(error)))
+        }
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
+    Answer { response, result }
+}
+
+fn write_user(verdict: &Verdict<'_>, user: &User<'_>, api_version: ApiVersion, body: &mut Vec<u8>) {
+    let names = Names { verdict, user };
+    let identity = verdict.identity.filter(|_| !verdict.scrubbed);
+    let extra = || identity.map(|identity| Extra { identity: identity.identity(), access_key_id: identity.access_key_id() });
+    let (username, uid) = (&names.username(), &names.uid());
+    match user {
+        User::Account(_) => {
+            review::write_allowed(api_version, &review::User { username, uid, groups: [""; 0].iter(), extra: extra() }, body)
+        }
+        User::Mapped(mapped) => {
+            review::write_allowed(api_version, &review::User { username, uid, groups: mapped.groups(), extra: extra() }, body);
+        }
+    }
+}
+
+/// What a failure counts as in the reference's latency histogram.
+fn result_of(error: &AuthError) -> AuthResult {
+    match (error, error.ending()) {
+        (_, Ending::Throttled) => AuthResult::StsThrottling,
+        (AuthError::Proof(ProveError::Sts(_)), _) => AuthResult::StsError,
+        (AuthError::Proof(_), _) => AuthResult::InvalidToken,
+        (AuthError::NeedsEc2 | AuthError::NotAnInstance | AuthError::NotMapped | AuthError::Panicked | AuthError::Reserved { .. }, _) => {
+            AuthResult::UnknownUser
+        }
+    }
+}
+
+/// A page of text.
+#[must_use]
+pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    page(status, "text/plain; charset=utf-8", body)
+}
+
+/// A page.
+#[must_use]
+pub fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

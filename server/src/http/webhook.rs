@@ -1,0 +1,279 @@
+//! The webhook: from a request to its answer, with the log lines and counts that belong to it.
+//!
+//! `POST /authenticate` with any query, `GET /healthz`, `GET /metrics`. A panic on the way to an answer is a 500, counted; it ends neither the
+//! connection nor the process.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body, Incoming};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::respond::{self, Answer, DenyStatus, Malformed, Names};
+use super::serve::Peer;
+use crate::authenticate::{AuthError, User, Verdict, authenticate};
+use crate::clock::{Clock, Now};
+use crate::cluster::Cluster;
+use crate::metrics::{self, Metrics};
+use crate::prover::Source;
+use crate::review::ReviewRequest;
+use crate::telemetry::{Admission, Level, LineBudget, Log, Record, Value, audit};
+
+/// Largest request body, in bytes: sixteen times the longest token of ours, so that other people's tokens are refused by what they are.
+pub const BODY_MAX_BYTES: usize = 64 << 10;
+
+/// Which requests leave a line in the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AccessLog {
+    /// All, as audit pipelines expect that know the reference.
+    All,
+    /// Those that are not let in, at most 50 a second and then a count.
+    Denied,
+    /// None.
+    None,
+}
+
+/// What the webhook is made of.
+#[derive(Debug)]
+pub struct Webhook {
+    cluster: Arc<Cluster>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    log: Log,
+    access_log: AccessLog,
+    deny_status: DenyStatus,
+    denied_lines: LineBudget,
+}
+
+/// What a [`Webhook`] is made from.
+#[derive(Debug)]
+pub struct Parts {
+    /// The cluster that it answers for.
+    pub cluster: Arc<Cluster>,
+    /// Read once for each request, and once for its latency.
+    pub clock: Arc<dyn Clock>,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+    /// Where its lines go.
+    pub log: Log,
+    /// Which lines.
+    pub access_log: AccessLog,
+    /// What a denial is sent as.
+    pub deny_status: DenyStatus,
+}
+
+/// The place of a request, without its body.
+struct Place<'a> {
+    peer: Peer,
+    method: &'a Method,
+    path: &'a str,
+}
+
+impl Place<'_> {
+    fn for_log(&self) -> audit::Request<'_> {
+        audit::Request { client: self.peer.address, method: self.method.as_str(), path: self.path }
+    }
+}
+
+impl Webhook {
+    /// Puts a webhook together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { cluster, clock, metrics, log, access_log, deny_status } = parts;
+        let denied_lines = LineBudget::new(LineBudget::DENIED_LINES_PER_SECOND);
+        Self { cluster, clock, metrics, log, access_log, deny_status, denied_lines }
+    }
+
+    /// The cluster that a path is for: the one function that knows, so that others can come beside it.
+    fn cluster_for(&self, path: &str) -> Option<&Arc<Cluster>> {
+        (path == "/authenticate").then_some(&self.cluster)
+    }
+
+    /// Answers a request, whatever happens.
+    pub async fn handle<B>(&self, peer: Peer, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        match AssertUnwindSafe(self.route(peer, request)).catch_unwind().await {
+            Ok(response) => response,
+            Err(_) => {
+                // Where it happened was told by the panic hook; what was in the request is told by nobody.
+                self.metrics.panicked();
+                respond::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
+            }
+        }
+    }
+
+    async fn route<B>(&self, peer: Peer, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let (head, body) = request.into_parts();
+        let place = Place { peer, method: &head.method, path: head.uri.path() };
+        if let Some(cluster) = self.cluster_for(place.path) {
+            return self.authenticate(cluster, &place, body).await;
+        }
+        let reading = matches!(head.method, Method::GET | Method::HEAD);
+        match place.path {
+            "/healthz" => respond::text(StatusCode::OK, "ok"),
+            "/metrics" if reading => respond::page(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics.encode()),
+            _ => respond::text(StatusCode::NOT_FOUND, "not found\n"),
+        }
+    }
+
+    async fn authenticate<B>(&self, cluster: &Arc<Cluster>, place: &Place<'_>, body: B) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let now = self.clock.now();
+        let answer = match self.review(cluster, place, body, now).await {
+            Ok(answer) => answer,
+            Err(malformed) => {
+                self.log_malformed(place, malformed, now);
+                malformed.answer()
+            }
+        };
+        if let Some(result) = answer.result {
+            let took = self.clock.now().monotonic.saturating_sub(now.monotonic);
+            self.metrics.authenticate_latency(result, took.as_secs_f64());
+        }
+        answer.response
+    }
+
+    async fn review<B>(&self, cluster: &Arc<Cluster>, place: &Place<'_>, body: B, now: Now) -> Result<Answer, Malformed>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        if *place.method != Method::POST {
+            return Err(Malformed::Method);
+        }
+        let body = read(body).await?;
+        let review = ReviewRequest::parse(&body)?;
+        let answer = authenticate(cluster, review.token.as_bytes(), now, |verdict| {
+            self.count(&verdict);
+            self.log_verdict(place, &verdict, now);
+            respond::answer(&verdict, review.api_version, self.deny_status)
+        });
+        Ok(answer.await)
+    }
+
+    fn count(&self, verdict: &Verdict<'_>) {
+        if verdict.identity.is_some_and(|identity| identity.source() == Source::Offline) {
+            self.metrics.proved_offline();
+        }
+        match &verdict.user {
+            Ok(_) => {}
+            Err(AuthError::Panicked) => self.metrics.panicked(),
+            Err(error) => self.metrics.refused(error.reason()),
+        }
+    }
+
+    fn log_verdict(&self, place: &Place<'_>, verdict: &Verdict<'_>, now: Now) {
+        let request = place.for_log();
+        let shown = verdict.identity.filter(|_| !verdict.scrubbed);
+        if let (AccessLog::All, Some(proved)) = (self.access_log, shown) {
+            let identity = proved.identity();
+            let proof = audit::Proof {
+                access_key_id: proved.access_key_id(),
+                account_id: identity.account_id(),
+                arn: identity.arn(),
+                session: identity.session_name(),
+                sts_endpoint: proved.sts_host(),
+                user_id: identity.user_id(),
+            };
+            audit::sts_response(&self.log, now.unix, &request, &proof);
+        }
+        let arn = || shown.map(|proved| proved.identity().canonical_arn().to_string());
+        match &verdict.user {
+            Ok(user) if self.access_log == AccessLog::All => {
+                let Some(names) = Names::of(verdict) else { return };
+                let groups = match user {
+                    User::Account(_) => Vec::new(),
+                    User::Mapped(mapped) => mapped.groups().map(|group| group.to_string()).collect(),
+                };
+                let (arn, uid, username) = (arn(), names.uid().to_string(), names.username().to_string());
+                let grant = audit::Grant {
+                    arn: arn.as_deref(),
+                    groups: &groups,
+                    sts_endpoint: verdict.identity.map_or("", |proved| proved.sts_host()),
+                    uid: &uid,
+                    username: &username,
+                };
+                audit::access_granted(&self.log, now.unix, &request, &grant);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                if self.may_log_denied(now) {
+                    audit::access_denied(&self.log, now.unix, &request, arn().as_deref(), error);
+                }
+            }
+        }
+    }
+
+    fn log_malformed(&self, place: &Place<'_>, malformed: Malformed, now: Now) {
+        if self.may_log_denied(now) {
+            audit::access_denied(&self.log, now.unix, &place.for_log(), None, &malformed);
+        }
+    }
+
+    /// Whether one more denial may be told; tells how many were not, if any.
+    fn may_log_denied(&self, now: Now) -> bool {
+        match self.access_log {
+            AccessLog::All => true,
+            AccessLog::Denied => match self.denied_lines.admit(now.monotonic) {
+                Admission::LeaveOut => {
+                    self.metrics.log_lines_left_out(1);
+                    false
+                }
+                Admission::Write { left_out } => {
+                    if left_out > 0 {
+                        let count = left_out.to_string();
+                        let fields = [("lines", Value::Outside(&count))];
+                        let record = Record { level: Level::Warning, message: "more access was denied than is told here", fields: &fields };
+                        self.log.write(now.unix, &record);
+                    }
+                    true
+                }
+            },
+            AccessLog::None => false,
+        }
+    }
+}
+
+/// Reads a body, up to [`BODY_MAX_BYTES`].
+async fn read<B>(mut body: B) -> Result<Bytes, Malformed>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut whole: Option<Bytes> = None;
+    let mut joined = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Malformed::Broken)?.into_data() else { continue };
+        let length = whole.as_ref().map_or(0, Bytes::len) + joined.len() + data.len();
+        if length > BODY_MAX_BYTES {
+            return Err(Malformed::TooLarge);
+        }
+        // Most bodies come in one piece, which then need not be copied.
+        match whole.take() {
+            None if joined.is_empty() => whole = Some(data),
+            first => {
+                joined.extend_from_slice(&first.unwrap_or_default());
+                joined.extend_from_slice(&data);
+            }
+        }
+    }
+    Ok(whole.unwrap_or_else(|| joined.freeze()))
+}
+
+/// A handler for [`serve`](super::serve::serve).
+pub fn handler(
+    webhook: Arc<Webhook>,
+) -> impl Fn(Peer, Request<Incoming>) -> futures_util::future::BoxFuture<'static, Response<Full<Bytes>>> + Clone + Send + Sync + 'static {
+    move |peer, request| {
+        let webhook = Arc::clone(&webhook);
+        async move { webhook.handle(peer, request).await }.boxed()
+    }
+}

@@ -1,0 +1,313 @@
+//! A server with a fake STS behind it, and a client in front, all on loopback.
+
+#![allow(dead_code, unreachable_pub, reason = "each test target uses its part")]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arngate_core::endpoint::Fips;
+use arngate_core::time::AmzDate;
+use arngate_core::{ClusterId, Partition, StsHost, StsHosts, UnixSeconds};
+use arngate_loadtest::clock::Clock as LoadtestClock;
+use arngate_loadtest::credential::{CallerIdentity, Credential, EXAMPLE_SECRET};
+use arngate_loadtest::sts::{self, FakeSts};
+use arngate_loadtest::token;
+use arngate_server::app::Service;
+use arngate_server::bootstrap::certs;
+use arngate_server::clock::{Clock, ManualClock};
+use arngate_server::http::respond::DenyStatus;
+use arngate_server::http::webhook::AccessLog;
+use arngate_server::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
+use arngate_server::metrics::Metrics;
+use arngate_server::prover::offline::{Bundle, Day, Derivation, Keyring};
+use arngate_server::prover::sts::{Client, Config, Endpoints};
+use arngate_server::prover::{Chain, Prover, Realm};
+use arngate_server::telemetry::{Captured, Format, Level, Log};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::Request;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+
+/// 2026-11-24T12:00:00Z: when everything here happens, until a test moves the clock.
+pub const NOON: UnixSeconds = UnixSeconds::new(1_795_521_600);
+pub const CLUSTER: &str = "prod.example.com";
+const REGION: &str = "us-east-1";
+
+/// What a server is like.
+pub struct Setup {
+    pub bundle: bool,
+    pub sts: bool,
+    pub sts_unreachable: bool,
+    pub quick_time_outs: bool,
+    pub scrubbed: bool,
+    pub deny_status: DenyStatus,
+    pub access_log: AccessLog,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            bundle: false,
+            sts: true,
+            sts_unreachable: false,
+            quick_time_outs: false,
+            scrubbed: false,
+            deny_status: DenyStatus::Ok,
+            access_log: AccessLog::Denied,
+        }
+    }
+}
+
+/// A running server.
+pub struct Fixture {
+    address: SocketAddr,
+    client: Arc<ClientConfig>,
+    sts: FakeSts,
+    clock: Arc<ManualClock>,
+    captured: Captured,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<()>,
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        self.running.abort();
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.clone())
+    }
+
+    /// `status.error` of a TokenReview.
+    pub fn error(&self) -> String {
+        let review: serde_json::Value = serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body));
+        review["status"]["error"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn shown(&self) -> String {
+        format!("{}\ncontent-type: {}\n\n{}\n", self.status, self.header("content-type").unwrap_or_default(), self.body)
+    }
+}
+
+impl Fixture {
+    pub async fn start(setup: Setup) -> Self {
+        let clock = Arc::new(ManualClock::at(NOON));
+        let credentials = [Credential::example_user(), Credential::example_role()];
+        let sts = FakeSts::start(sts::Config::new(LoadtestClock::fixed(NOON)).with_credentials(credentials)).await.unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let captured = Captured::default();
+        let log = Log::new(Format::Text, Level::Info, Arc::clone(&clock) as Arc<dyn Clock>, captured.clone());
+        let certificate = certs::generate(certs::Names { address: "127.0.0.1", hostname: "localhost" }, NOON).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.leaf_der().clone()).unwrap();
+
+        let service = Service {
+            realm: Realm::new(CLUSTER, Partition::Aws, Some(REGION), 300, chain(&setup, &sts, &metrics)).unwrap(),
+            mappings: mappings(setup.scrubbed),
+            certificate,
+            address: IpAddr::from(Ipv4Addr::LOCALHOST),
+            port: 0,
+            admin: None,
+            deny_status: setup.deny_status,
+            access_log: setup.access_log,
+            log,
+            metrics,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        };
+        let running = service.bind().await.unwrap();
+        let address = running.address().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(async move {
+            running
+                .run(async move {
+                    let _ = stopped.await;
+                })
+                .await;
+        });
+        let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self { address, client: Arc::new(client), sts, clock, captured, stop: Some(stop), running }
+    }
+
+    pub fn sts(&self) -> &FakeSts {
+        &self.sts
+    }
+
+    pub fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+
+    pub fn log(&self) -> String {
+        // The client's port is another one each time.
+        let mut text = String::new();
+        for line in self.captured.text().lines() {
+            let (head, tail) = line.split_once("client=\"127.0.0.1:").unwrap_or((line, ""));
+            let tail = tail.split_once('"').map_or("", |(_, tail)| tail);
+            text += &if tail.is_empty() { line.to_owned() } else { format!("{head}client=\"127.0.0.1:PORT\"{tail}") };
+            text += "\n";
+        }
+        text
+    }
+
+    pub fn token(&self, credential: &Credential) -> String {
+        self.token_for(credential, CLUSTER)
+    }
+
+    pub fn token_for(&self, credential: &Credential, cluster_id: &str) -> String {
+        let date = AmzDate::from_unix(NOON).unwrap();
+        let host = StsHost::regional(Partition::Aws, REGION, Fips::No).unwrap();
+        token::sign_token(credential, host, ClusterId::parse(cluster_id).unwrap(), date)
+    }
+
+    pub async fn review(&self, protocol: Protocol, body: &str) -> Reply {
+        self.request(protocol, "POST", "/authenticate?timeout=30s", body).await
+    }
+
+    pub async fn request(&self, protocol: Protocol, method: &str, path: &str, body: &str) -> Reply {
+        let mut config = ClientConfig::clone(&self.client);
+        config.alpn_protocols = vec![match protocol {
+            Protocol::Http1 => b"http/1.1".to_vec(),
+            Protocol::Http2 => b"h2".to_vec(),
+        }];
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        let stream = TokioIo::new(stream);
+        let request = Request::builder().method(method).header("content-type", "application/json");
+        let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
+        let response = match protocol {
+            Protocol::Http1 => {
+                let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+                tokio::spawn(connection);
+                sender.send_request(request.uri(path).header("host", "localhost").body(body).unwrap()).await.unwrap()
+            }
+            Protocol::Http2 => {
+                let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+                tokio::spawn(connection);
+                sender.send_request(request.uri(format!("https://localhost{path}")).body(body).unwrap()).await.unwrap()
+            }
+        };
+        let status = response.status().as_u16();
+        let text = |value: &hyper::header::HeaderValue| value.to_str().unwrap().to_owned();
+        let headers = response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        Reply { status, headers, body: String::from_utf8(body.to_vec()).unwrap() }
+    }
+}
+
+fn chain(setup: &Setup, fake: &FakeSts, metrics: &Arc<Metrics>) -> Chain {
+    let mut provers = Vec::new();
+    if setup.bundle {
+        let user = Credential::example_user();
+        let derivation = Derivation {
+            access_key_id: user.access_key_id(),
+            secret: user.secret().as_bytes(),
+            arn: &user.identity().arn,
+            user_id: &user.identity().user_id,
+            regions: &[REGION],
+            first_day: Day::parse("20261124").unwrap(),
+            days: 1,
+        };
+        provers.push(Prover::Offline(Arc::new(Keyring::new(Bundle::derive(Partition::Aws, &derivation).unwrap()))));
+    }
+    if setup.sts {
+        let folder = tempfile::tempdir().unwrap();
+        let ca_file = folder.path().join("ca.pem");
+        std::fs::write(&ca_file, fake.ca_pem()).unwrap();
+        let address = if setup.sts_unreachable { closed_port() } else { fake.addr() };
+        let mut endpoints = Endpoints::default();
+        endpoints.insert("sts.us-east-1.amazonaws.com", &format!("https://{address}"), &StsHosts::new(Partition::Aws)).unwrap();
+        let mut config = Config { endpoints, ca_files: vec![ca_file], ..Config::default() };
+        if setup.quick_time_outs {
+            config.attempt_timeout = Duration::from_millis(200);
+            config.deadline = Duration::from_millis(400);
+        }
+        provers.push(Prover::Sts(Client::new(config, Arc::clone(metrics) as _).unwrap()));
+    }
+    Chain::new(provers).unwrap()
+}
+
+/// An address where nobody listens.
+fn closed_port() -> SocketAddr {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
+}
+
+fn mappings(scrubbed: bool) -> Snapshot {
+    let names = |username: &str, groups: &[&str]| Names {
+        username: username.into(),
+        groups: groups.iter().map(|group| (*group).into()).collect(),
+        ..Names::default()
+    };
+    let mapping = |arn: &str, username, groups: &[&str]| Mapping::for_arn(arn.into(), false, names(username, groups)).unwrap();
+    let mappings = vec![
+        mapping("arn:aws:iam::123456789012:user/Alice", "alice", &["system:masters", "dev ops"]),
+        mapping("arn:aws:iam::123456789012:role/some/path/Admin", "admin:{{SessionName}}", &["admins:{{AccountID}}"]),
+        mapping("arn:aws:iam::123456789012:role/Node", "system:node:{{EC2PrivateDNSName}}", &["system:nodes"]),
+        mapping("arn:aws:iam::123456789012:user/Reserved", "system:reserved", &[]),
+    ];
+    let backend = Backend::new(BackendMode::MountedFile, mappings, [].into(), vec!["system:".into()]);
+    let scrubbed = if scrubbed { ["123456789012".to_owned()].into() } else { [].into() };
+    Snapshot::new(vec![backend], scrubbed)
+}
+
+fn user(access_key_id: &str, name: &str) -> Credential {
+    let identity = CallerIdentity::of_arn(format!("arn:aws:iam::123456789012:user/{name}"), "AIDAEXAMPLE").unwrap();
+    Credential::new(access_key_id, EXAMPLE_SECRET, identity).unwrap()
+}
+
+/// Somebody whom nobody has mapped.
+pub fn stranger() -> Credential {
+    user("AKIAIOSFODNN7STRANGE", "Stranger")
+}
+
+/// Somebody whose mapping gives a name that it must not.
+pub fn reserved() -> Credential {
+    user("AKIAIOSFODNN7RESERVE", "Reserved")
+}
+
+/// A session of the role of nodes.
+pub fn node(session: &str) -> Credential {
+    let arn = format!("arn:aws:sts::123456789012:assumed-role/Node/{session}");
+    let identity = CallerIdentity::of_arn(arn, format!("AROAEXAMPLE:{session}")).unwrap();
+    Credential::new("ASIAIOSFODNN7NODENOD", EXAMPLE_SECRET, identity).unwrap().with_session_token("made-up")
+}
+
+/// The URL inside a token.
+pub fn url_of(token: &str) -> String {
+    let mut buffer = arngate_core::TokenBuffer::new();
+    let token = arngate_core::Token::decode(token.as_bytes(), &mut buffer).unwrap();
+    String::from_utf8(token.url_bytes().to_vec()).unwrap()
+}
+
+/// The token with the last digit of its signature changed.
+pub fn with_another_signature(token: &str) -> String {
+    let mut url = url_of(token);
+    let last = url.pop().unwrap();
+    url.push(if last == '0' { '1' } else { '0' });
+    token::token_of(&url)
+}

@@ -232,3 +232,41 @@ fn a_key_of_a_bundle_proves_the_token_of_its_user() {
     let request = StsRequest::check(url, &Policy::new(ClusterId::parse("prod").unwrap()), now).unwrap();
     assert_eq!(sigv4::verify(&request, &key), Ok(()));
 }
+
+#[test]
+fn init_writes_into_the_folder_where_it_is_called_and_says_where_files_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = arngate().arguments("init -i prod --hostname webhook.example.com").folder(folder.path()).run();
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (0, ""), "{}", outcome.stderr);
+    for file in ["cert.pem", "key.pem", "aws-iam-authenticator.kubeconfig"] {
+        assert!(folder.path().join(file).is_file(), "{file}");
+    }
+    for line in [
+        "level=info msg=\"copy ./cert.pem to /var/aws-iam-authenticator/cert.pem on kubernetes master node(s)\"",
+        "level=info msg=\"copy ./key.pem to /var/aws-iam-authenticator/key.pem on kubernetes master node(s)\"",
+        "msg=\"copy aws-iam-authenticator.kubeconfig to /etc/kubernetes/aws-iam-authenticator/kubeconfig.yaml on kubernetes master node(s)\"",
+        "configure your apiserver with `--authentication-token-webhook-config-file=/etc/kubernetes/aws-iam-authenticator/kubeconfig.yaml`",
+    ] {
+        assert!(outcome.stderr.contains(line), "{line} in {}", outcome.stderr);
+    }
+    let kubeconfig = std::fs::read_to_string(folder.path().join("aws-iam-authenticator.kubeconfig")).unwrap();
+    assert!(kubeconfig.contains("https://webhook.example.com:21362/authenticate"), "{kubeconfig}");
+}
+
+#[test]
+fn init_with_configured_directories_writes_to_their_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.yaml");
+    let state = folder.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let kubeconfig = folder.path().join("kubeconfig.yaml");
+    let text = format!("clusterID: prod\nserver:\n  stateDir: {}\n  generateKubeconfig: {}\n", state.display(), kubeconfig.display());
+    std::fs::write(&config, text).unwrap();
+    let outcome =
+        arngate().arguments("init --feature-gates=ConfiguredInitDirectories=true -c").argument(&config).folder(folder.path()).run();
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    assert!(state.join("key.pem").is_file() && kubeconfig.is_file());
+    assert!(outcome.stderr.contains("certificate generated at "), "{}", outcome.stderr);
+    let outcome = arngate().arguments("init").folder(folder.path()).run();
+    assert_eq!(outcome.code, 1, "no cluster id");
+}

@@ -2,16 +2,16 @@
 //!
 //! upstream: cmd/aws-iam-authenticator/init.go.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use arngate_server::bootstrap::{self, certs};
+use arngate_server::app;
+use arngate_server::bootstrap::certs;
 use arngate_server::config::{self, Overrides};
 use arngate_server::telemetry::{Level, Log, Record};
 use clap::Args;
 
 use super::{Context, Stray, complain, escaped, said};
-use crate::instant;
 
 /// Where the webhook kubeconfig goes unless files go to their places.
 const KUBECONFIG: &str = "aws-iam-authenticator.kubeconfig";
@@ -34,27 +34,28 @@ pub(super) struct Init {
 impl Init {
     pub(super) fn run(self, context: &Context) -> ExitCode {
         self.stray.warn();
-        let overrides = Overrides { hostname: self.hostname.clone(), address: self.address.clone(), ..context.overrides() };
+        let overrides = Overrides { hostname: self.hostname, address: self.address, ..context.overrides() };
         let log = context.open_log();
         let Some(config) = said(config::load(&overrides, &context.environment())) else { return ExitCode::FAILURE };
         let server = &config.bootstrap;
         let in_place = config.feature_gates.configured_init_directories;
         // upstream: the two branches in cmd/aws-iam-authenticator/init.go.
         let (state_dir, kubeconfig) = if in_place {
-            (server.state_dir.as_path(), server.generate_kubeconfig.as_path())
+            (server.state_dir.clone(), server.generate_kubeconfig.clone())
         } else {
-            (Path::new("."), Path::new(KUBECONFIG))
+            (PathBuf::from("."), PathBuf::from(KUBECONFIG))
         };
-        let address = config.listen.address.to_string();
-        let init = bootstrap::Init { state_dir, kubeconfig, hostname: &server.hostname, address: &address, port: config.listen.port };
-        if let Err(error) = bootstrap::init(&init, instant::now()) {
-            complain(format_args!("could not initialize: {}", escaped(&error.into())));
-            return ExitCode::FAILURE;
-        }
+        let made = match app::init(&config, state_dir, kubeconfig) {
+            Ok(made) => made,
+            Err(error) => {
+                complain(format_args!("could not initialize: {}", escaped(&error.into())));
+                return ExitCode::FAILURE;
+            }
+        };
         let files = [
-            ("certificate", certs::certificate_path(state_dir), certs::certificate_path(&server.state_dir)),
-            ("key", certs::key_path(state_dir), certs::key_path(&server.state_dir)),
-            ("kubeconfig", kubeconfig.to_owned(), server.generate_kubeconfig.clone()),
+            ("certificate", &made.certificate, certs::certificate_path(&server.state_dir)),
+            ("key", &made.key, certs::key_path(&server.state_dir)),
+            ("kubeconfig", &made.kubeconfig, server.generate_kubeconfig.clone()),
         ];
         for (what, here, there) in files {
             let (here, there) = (here.display(), there.display());

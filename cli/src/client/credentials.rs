@@ -2,7 +2,7 @@
 //!
 //! Who wins is the reference's order, which is that of the AWS SDK for Go: keys in the environment, a web identity in the environment, then
 //! the profile (its role, its static keys, SSO, login, process), container, instance metadata. Static keys are read here, from the
-//! environment and two files; all else is the AWS SDK's, in [`sts`](super::sts).
+//! environment and two files; all else is the AWS SDK's, in [`sts`].
 
 use std::borrow::Cow;
 

@@ -110,9 +110,7 @@ impl Resolver {
                     .region(Region::new(self.region.clone()))
                     .profile_name(selected)
                     .imds_client(metadata);
-                provide(&chain.build().await).await.with_context(|| {
-                    format!("no credentials in the environment, in profile {selected}, by web identity, container or instance metadata")
-                })
+                provide(&chain.build().await).await.with_context(|| format!("no credentials found (profile {selected})"))
             }
         }
     }
@@ -273,7 +271,8 @@ fn default_session_name() -> String {
     format!("arngate-{}", instant::now().as_i64())
 }
 
-/// An error of the SDK with its causes. Their `Debug` form, which the SDK's own helper adds, may hold an answer of STS with its secrets.
+/// An error of the SDK with its causes, on one line. Their `Debug` form, which the SDK's own helper adds, may hold an answer of STS with its
+/// secrets.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -282,7 +281,18 @@ fn chain(error: &dyn Error) -> String {
         let _ = write!(text, ": {cause}");
         source = cause.source();
     }
-    text
+    // The chain of credential providers tells of each on a line of its own.
+    text.lines().map(str::trim).fold(String::with_capacity(text.len()), |mut line, part| {
+        let separator = if line.is_empty() || part.is_empty() {
+            ""
+        } else if line.ends_with(':') {
+            " "
+        } else {
+            "; "
+        };
+        line += separator;
+        line + part
+    })
 }
 
 #[cfg(test)]
@@ -302,5 +312,6 @@ mod tests {
         let cause = std::io::Error::other("no route to host");
         let error = aws_credential_types::provider::error::CredentialsError::provider_error(cause);
         assert_eq!(chain(&error), "an error occurred while loading credentials: no route to host");
+        assert_eq!(chain(&std::io::Error::other("attempted:\n  one: no\n  two: no\n")), "attempted: one: no; two: no");
     }
 }

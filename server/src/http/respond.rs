@@ -181,7 +181,7 @@ fn write_user(verdict: &Verdict<'_>, user: &User<'_>, api_version: ApiVersion, b
     let (username, uid) = (&names.username(), &names.uid());
     match user {
         User::Account(_) => {
-            review::write_allowed(api_version, &review::User { username, uid, groups: [""; 0].iter(), extra: extra() }, body)
+            review::write_allowed(api_version, &review::User { username, uid, groups: [""; 0].iter(), extra: extra() }, body);
         }
         User::Mapped(mapped) => {
             review::write_allowed(api_version, &review::User { username, uid, groups: mapped.groups(), extra: extra() }, body);

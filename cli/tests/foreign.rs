@@ -7,13 +7,18 @@ mod support;
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use arngate_core::sigv4::{self, Presign, SigningKey};
-use arngate_core::{ClusterId, Partition, Policy, PresignedUrl, StsHosts, StsRequest, Token, TokenBuffer, token};
+use arngate_core::sigv4::{Presign, SigningKey};
+use arngate_core::{ClusterId, Partition, PresignedUrl, StsHosts, Token, TokenBuffer, token};
+use arngate_loadtest::clock::Clock;
+use arngate_loadtest::credential::Credential;
+use arngate_loadtest::sts::{Config, FakeSts};
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use self::support::server::{MAPPINGS, Server, with_sts};
 use self::support::{ACCESS_KEY_ID, SECRET, arngate, token_url};
 
 const CLUSTER_ID: &str = "prod.example.com";
@@ -32,11 +37,14 @@ fn main() -> ExitCode {
         trials.push(reference.trial(&format!("the_reference_signs_as_we_do::{name}"), move |program| same_bytes(program, case)));
     }
     trials.push(reference.trial("the_reference_writes_the_same_exec_credential", same_exec_credential));
-    trials.push(aws.trial("aws_eks_get_token_is_accepted", |program| {
-        let arguments = ["eks", "get-token", "--cluster-name", CLUSTER_ID, "--region", "eu-west-1"];
-        accepted(&run(program, arguments, &[])?)
+    trials.push(reference.trial("a_token_of_the_reference_logs_in", |program| {
+        logs_in(|keys| run(program, ["token", "-i", CLUSTER_ID, "--token-only"], &with_region(keys)))
     }));
-    trials.push(python.trial("a_token_of_botocore_is_accepted", |program| accepted(&run(program, ["-c", BOTOCORE], &[])?)));
+    trials.push(aws.trial("a_token_of_aws_eks_get_token_logs_in", |program| {
+        let arguments = ["eks", "get-token", "--cluster-name", CLUSTER_ID, "--region", "eu-west-1"];
+        logs_in(|keys| run(program, arguments, keys))
+    }));
+    trials.push(python.trial("a_token_of_botocore_logs_in", |program| logs_in(|keys| run(program, ["-c", BOTOCORE], keys))));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -235,16 +243,58 @@ fn without_values(text: &str) -> String {
     format!("{name}expirationTimestamp{}…{after}", rest.replace(|c: char| c.is_ascii_digit(), "0"))
 }
 
-/// A token that somebody printed is for our cluster, and good under the secret.
-fn accepted(printed: &str) -> Result<(), Failed> {
-    let url = token_url(printed);
-    let mut text = String::new();
-    token::encode(&url, &mut text)?;
-    let mut buffer = TokenBuffer::new();
-    let url = PresignedUrl::parse(Token::decode(text.as_bytes(), &mut buffer)?, &StsHosts::new(Partition::Aws))?;
-    let key = SigningKey::derive(SECRET.as_bytes(), url.signed_at().day(), url.host().region());
-    let request = StsRequest::check(url, &Policy::new(ClusterId::parse(CLUSTER_ID)?), url.signed_at().unix())?;
-    Ok(sigv4::verify(&request, &key)?)
+fn with_region<'a>(keys: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    keys.iter().copied().chain([("AWS_REGION", "eu-west-1")]).collect()
+}
+
+/// Tokens of a client are accepted by our server: those of long-lived keys through STS and with offline keys, those of a role through STS, and
+/// never offline.
+fn logs_in(make: impl Fn(&[(&str, &str)]) -> Result<String, Failed>) -> Result<(), Failed> {
+    let (alice, role) = (Credential::example_user(), Credential::example_role());
+    let keys = |credential: &Credential| {
+        let pairs = [
+            ("AWS_ACCESS_KEY_ID", credential.access_key_id().to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", credential.secret().to_owned()),
+            ("AWS_SESSION_TOKEN", credential.session_token().unwrap_or_default().to_owned()),
+        ];
+        pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect::<Vec<_>>()
+    };
+    let token = |credential: &Credential| -> Result<String, Failed> {
+        let keys = keys(credential);
+        let keys: Vec<_> = keys.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut text = String::new();
+        token::encode(&token_url(&make(&keys)?), &mut text)?;
+        Ok(text)
+    };
+    let (of_alice, of_role) = (token(&alice)?, token(&role)?);
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let config = Config::new(Clock::system()).with_credentials([alice.clone(), role]);
+    let sts = runtime.block_on(FakeSts::start(config))?;
+    let folder = tempfile::tempdir()?;
+    let ca = folder.path().join("ca.pem");
+    fs::write(&ca, sts.ca_pem())?;
+    let by_sts = Server::start(&with_sts("sts.eu-west-1.amazonaws.com", sts.addr(), &ca));
+    expect(by_sts.review(&of_alice), r#""username":"alice""#)?;
+    expect(by_sts.review(&of_role), r#""username":"admin:jane-example.com""#)?;
+    if sts.calls() != 2 {
+        return Err(format!("{} calls of STS", sts.calls()).into());
+    }
+
+    let bundle = folder.path().join("keys.yaml");
+    let line = "keys derive --arn arn:aws:iam::123456789012:user/Alice --user-id AIDACKCEVSQ6C2EXAMPLE --region eu-west-1 -o";
+    let call = arngate().variable("AWS_ACCESS_KEY_ID", alice.access_key_id()).variable("AWS_SECRET_ACCESS_KEY", alice.secret());
+    let derived = call.arguments(line).argument(&bundle).run();
+    if derived.code != 0 {
+        return Err(derived.stderr.into());
+    }
+    let offline = Server::start(&format!("{MAPPINGS}  provers: [offline]\n  offline: {{bundle: {}}}\n", bundle.display()));
+    expect(offline.review(&of_alice), r#""username":"alice""#)?;
+    expect(offline.review(&of_role), "the token has a session token, which only STS can prove")
+}
+
+fn expect((status, body): (u16, String), part: &str) -> Result<(), Failed> {
+    if status == 200 && body.contains(part) { Ok(()) } else { Err(format!("{status} {body}").into()) }
 }
 
 /// What people copy from each other to make a token with boto3.

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use arngate_server::config::{self, ClientConfig, Environment, Loaded, LogFormat, LogSettings, LogVerbosity, Overrides};
 use arngate_server::document::reader::boolean;
+use arngate_server::prover::sts::ProxySettings;
 use arngate_server::telemetry::escape::Escaped;
 use arngate_server::telemetry::{Format, Level, Log};
 use aws_types::os_shim_internal::Env;
@@ -185,6 +186,20 @@ impl Context {
 
     /// A log on standard error, as flags and environment want it.
     fn open_log(&self) -> Log {
+        let (format, verbosity) = self.log_form();
+        Log::stderr(format, verbosity)
+    }
+
+    /// The proxies of the environment, for calls to STS.
+    fn proxy(&self) -> ProxySettings {
+        ProxySettings {
+            https: variable(&self.env, &["HTTPS_PROXY", "https_proxy"]).unwrap_or_default(),
+            no: variable(&self.env, &["NO_PROXY", "no_proxy"]).unwrap_or_default(),
+        }
+    }
+
+    /// How lines look and how many there are.
+    fn log_form(&self) -> (Format, Level) {
         let format = match self.log.format {
             LogFormat::Json => Format::Json,
             LogFormat::Text => Format::Text,
@@ -198,7 +213,7 @@ impl Context {
             LogVerbosity::Debug => Level::Debug,
             LogVerbosity::Trace => Level::Trace,
         };
-        Log::stderr(format, verbosity)
+        (format, verbosity)
     }
 
     /// The usage of a command on standard error, as the reference prints it below an error.

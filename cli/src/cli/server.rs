@@ -5,12 +5,19 @@
 //!
 //! upstream: cmd/aws-iam-authenticator/server.go.
 
+use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use arngate_server::config::{self, Overrides};
+use arngate_server::app::{self, Service};
+use arngate_server::config::{self, Loaded, Overrides};
+use arngate_server::dev::{self, Dev};
+use arngate_server::document::reader::boolean;
+use arngate_server::http::serve::Drained;
+use arngate_server::telemetry::{self, Level, Log, Record};
 use clap::{ArgAction, Args};
 
-use super::{Context, Stray, boolean, complain, said};
+use super::{Context, Stray, complain};
 
 /// Run the webhook that turns tokens into Kubernetes users
 #[derive(Args, Clone, Debug)]
@@ -188,8 +195,91 @@ impl Server {
 
     pub(super) fn run(self, context: &Context) -> ExitCode {
         self.stray.warn();
-        let Some(_config) = said(config::load(&self.overrides(context), &context.environment())) else { return ExitCode::FAILURE };
-        complain("could not start: this build has no server");
-        ExitCode::FAILURE
+        let (format, verbosity) = context.log_form();
+        let log = match telemetry::install(format, verbosity) {
+            Ok(log) => log,
+            Err(error) => {
+                complain(error);
+                return ExitCode::FAILURE;
+            }
+        };
+        app::install_panic_hook();
+        match self.serve(context, &log) {
+            Ok(drained) => {
+                tracing::info!(cutOff = drained.cut_off, "drained");
+                ExitCode::SUCCESS
+            }
+            Err(messages) => {
+                for message in messages {
+                    log.write_now(&Record { level: Level::Fatal, message: &message, fields: &[] });
+                }
+                ExitCode::FAILURE
+            }
+        }
     }
+
+    /// Starts, and serves until told to stop. What went wrong is a list of lines.
+    fn serve(self, context: &Context, log: &Log) -> Result<Drained, Vec<String>> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(one)?;
+        let drained = if self.dev {
+            self.check_alone(context)?;
+            let cluster_id = context.global.cluster_id.as_deref().unwrap_or(dev::CLUSTER_ID);
+            let port = self.port.as_deref().map_or(Ok(DEV_PORT), str::parse).map_err(|_| one("--port: expected 0 to 65535"))?;
+            let (service, trial) = Dev::new(cluster_id, port, log.clone()).map_err(one)?.split();
+            runtime.block_on(async {
+                let running = service.bind().await.map_err(one)?;
+                let address = running.address().map_err(one)?;
+                let text = trial.instructions(address, &own_path(context)).map_err(one)?;
+                std::io::stdout().write_all(text.as_bytes()).map_err(one)?;
+                Ok(running.run(app::told_to_stop()).await)
+            })
+        } else {
+            tracing::info!(version = env!("CARGO_PKG_VERSION"), "{}", context.program);
+            let loaded = config::load(&self.overrides(context), &context.environment());
+            let Loaded { value, warnings } = loaded.map_err(|errors| errors.to_string().lines().map(String::from).collect::<Vec<_>>())?;
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
+            let service = Service::from_config(value, context.proxy(), log.clone()).map_err(|error| lines(&error.to_string()))?;
+            runtime.block_on(async {
+                let running = service.bind().await.map_err(one)?;
+                tracing::info!("listening on {}", running.address().map_err(one)?);
+                Ok(running.run(app::told_to_stop()).await)
+            })
+        };
+        // A look-up in DNS that hangs must not hold us up.
+        runtime.shutdown_timeout(Duration::from_millis(100));
+        drained
+    }
+
+    /// Refuses what `--dev` would not heed.
+    fn check_alone(&self, context: &Context) -> Result<(), Vec<String>> {
+        let refused = [
+            ("--address", self.address.is_some()),
+            ("--config", context.global.config.is_some()),
+            ("--state-dir", self.state_dir.is_some()),
+        ];
+        let lines: Vec<_> = refused
+            .into_iter()
+            .filter(|(_, given)| *given)
+            .map(|(flag, _)| format!("{flag} does not go with --dev, which listens on 127.0.0.1 and reads and writes no files"))
+            .collect();
+        if lines.is_empty() { Ok(()) } else { Err(lines) }
+    }
+}
+
+/// The port of `--dev` unless another is asked for: the server's own.
+const DEV_PORT: u16 = 21362;
+
+/// What a kubeconfig runs: this very file, if the system tells.
+fn own_path(context: &Context) -> String {
+    std::env::current_exe().ok().and_then(|path| path.into_os_string().into_string().ok()).unwrap_or_else(|| context.program.to_owned())
+}
+
+fn one(error: impl std::fmt::Display) -> Vec<String> {
+    vec![error.to_string()]
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(String::from).collect()
 }

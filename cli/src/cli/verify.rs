@@ -11,10 +11,9 @@ use arngate_core::limits::DEFAULT_MAX_AHEAD_SECS;
 use arngate_server::clock::{Clock as _, SystemClock};
 use arngate_server::config::{ClientConfig, Overrides};
 use arngate_server::prover::offline::{Bundle, Keyring};
-use arngate_server::prover::sts::{self, Client, ProxySettings};
+use arngate_server::prover::sts::{self, Client};
 use arngate_server::prover::{Chain, OwnedToken, Prover, Realm, VerifiedIdentity, prove};
 use arngate_server::telemetry::escape::Escaped;
-use aws_types::os_shim_internal::Env;
 use clap::Args;
 
 use super::{Context, Stray, complain, escaped, print_line};
@@ -87,7 +86,7 @@ impl Verify {
                     Bundle::load(path, config.partition).map_err(|errors| anyhow::anyhow!("the bundle cannot be used: {errors}"))?;
                 Prover::Offline(Arc::new(Keyring::new(bundle)))
             }
-            None => Prover::Sts(sts_client(&context.env)?),
+            None => Prover::Sts(sts_client(context)?),
         };
         // The reference asks instance metadata for the region, for seconds where there is none.
         let own_region = config.region.clone().or_else(|| variable(&context.env, &["AWS_REGION", "AWS_DEFAULT_REGION"]));
@@ -102,13 +101,9 @@ impl Verify {
 }
 
 /// As the server asks STS: straight, or through the proxy of the environment.
-fn sts_client(env: &Env) -> anyhow::Result<Client> {
-    let ca_files = variable(env, &["AWS_CA_BUNDLE"]).map(PathBuf::from).into_iter().collect();
-    let proxy = ProxySettings {
-        https: variable(env, &["HTTPS_PROXY", "https_proxy"]).unwrap_or_default(),
-        no: variable(env, &["NO_PROXY", "no_proxy"]).unwrap_or_default(),
-    };
-    Ok(Client::new(sts::Config { ca_files, proxy, ..sts::Config::default() }, Arc::new(()))?)
+fn sts_client(context: &Context) -> anyhow::Result<Client> {
+    let ca_files = variable(&context.env, &["AWS_CA_BUNDLE"]).map(PathBuf::from).into_iter().collect();
+    Ok(Client::new(sts::Config { ca_files, proxy: context.proxy(), ..sts::Config::default() }, Arc::new(()))?)
 }
 
 impl Verified {

@@ -1,6 +1,8 @@
 //! Runs the binary with a clean environment: no home, no AWS, no machine that would answer for metadata.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod server;
+
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::path::Path;

@@ -1,0 +1,144 @@
+//! The binary as a server: started with a configuration, asked over TLS, told to stop.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tempfile::TempDir;
+
+/// Longest wait for a process to say or do what it must: a bound, not a measure.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running server with a state directory of its own.
+pub(crate) struct Server {
+    child: Child,
+    address: SocketAddr,
+    client: Arc<ClientConfig>,
+    log: Arc<Mutex<String>>,
+    pub(crate) folder: TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What `server` needs to be alone: ports that are free, files in `folder`.
+pub(crate) fn command(folder: &std::path::Path, config: &str) -> Command {
+    let file = folder.join("config.yaml");
+    fs::write(&file, config).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_arngate"));
+    command
+        .args(["server", "--port=0", "--admin-address=127.0.0.1:0", "--kubeconfig-pregenerated"])
+        .arg("--config")
+        .arg(file)
+        .arg("--state-dir")
+        .arg(folder)
+        .env_clear()
+        .env("HOME", "/nonexistent")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+impl Server {
+    /// Starts it, and waits until it listens.
+    pub(crate) fn start(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(folder, config)
+    }
+
+    pub(crate) fn start_in(folder: TempDir, config: &str) -> Self {
+        let mut child = command(folder.path(), config).spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (said, heard) = mpsc::channel();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if let Some((_, address)) = line.split_once("listening on ") {
+                    let _ = said.send(address.trim_end_matches('"').to_owned());
+                }
+                let mut log = kept.lock().unwrap();
+                *log += &line;
+                *log += "\n";
+            }
+        });
+        let address = heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it does not listen:\n{}", log.lock().unwrap()));
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(folder.path().join("cert.pem")).unwrap()).unwrap();
+        let client = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self { child, address: address.parse().unwrap(), client: Arc::new(client), log, folder }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Sends a request; what comes back is status and body.
+    pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let connection = ClientConnection::new(Arc::clone(&self.client), "localhost".try_into().unwrap()).unwrap();
+        let mut stream = StreamOwned::new(connection, TcpStream::connect(self.address).unwrap());
+        stream.sock.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// Asks whose token it is.
+    pub(crate) fn review(&self, token: &str) -> (u16, String) {
+        let body = format!(r#"{{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{{"token":"{token}"}}}}"#);
+        self.request("POST", "/authenticate?timeout=30s", &body)
+    }
+
+    /// Tells it to stop, and waits until it has; its exit code.
+    pub(crate) fn stop(mut self) -> Option<i32> {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+/// Runs a server that must not start: its exit code and what it says.
+pub(crate) fn refused(folder: &std::path::Path, config: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = command(folder, config).args(arguments).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    // The time is another one each time.
+    let lines = said.lines().map(|line| line.split_once(" level=").map_or(line.to_owned(), |(_, rest)| format!("level={rest}")));
+    let shown = lines.collect::<Vec<_>>().join("\n").replace(&folder.display().to_string(), "FOLDER");
+    (output.status.code(), shown)
+}
+
+/// A mapping for whom the tests know.
+pub(crate) const MAPPINGS: &str = "
+clusterID: prod.example.com
+server:
+  mapUsers:
+  - {userARN: arn:aws:iam::123456789012:user/Alice, username: alice, groups: [system:masters]}
+  mapRoles:
+  - {roleARN: arn:aws:iam::123456789012:role/Admin, username: 'admin:{{SessionName}}'}
+";
+
+/// The same with a fake STS at `address` that is trusted by `ca`.
+pub(crate) fn with_sts(host: &str, address: SocketAddr, ca: &PathBuf) -> String {
+    format!("{MAPPINGS}  sts:\n    endpoints: {{{host}: 'https://{address}'}}\n    caFile: {}\n", ca.display())
+}

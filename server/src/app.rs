@@ -266,8 +266,9 @@ impl Running {
             shutdown.await;
             ready.draining.store(true, Ordering::Relaxed);
         };
-        let handler = webhook::handler(self.webhook);
+        let handler = webhook::handler(Arc::clone(&self.webhook));
         let drained = serve::serve(self.listener, Some(self.tls), handler, Limits::default(), refusals, draining).await;
+        self.webhook.tell_left_out();
         drop(stop_admin);
         if let Some(probes) = probes {
             // Its own bounds end it; what it has left out is no request of anybody's.

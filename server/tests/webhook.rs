@@ -221,6 +221,28 @@ async fn a_flood_of_denials_writes_fifty_lines_a_second() {
 }
 
 #[tokio::test]
+async fn the_last_denials_that_were_not_told_are_told_at_the_end() {
+    let mut fixture = Fixture::start(Setup { access_log: AccessLog::Denied, ..Setup::default() }).await;
+    for _ in 0..53 {
+        fixture.review(Protocol::Http1, &review("v1", "nonsense")).await;
+    }
+    assert!(!fixture.log().contains("more access was denied"));
+    fixture.stop().await;
+    let log = fixture.log();
+    assert!(log.ends_with("level=warning msg=\"more access was denied than is told here\" lines=3\n"), "{log}");
+}
+
+#[tokio::test]
+async fn a_token_is_as_old_as_it_is_when_all_of_it_is_there() {
+    let fixture = Fixture::start(Setup { bundle: true, ..Setup::default() }).await;
+    let body = review("v1", &fixture.token(&Credential::example_user()));
+    for (seconds, expected) in [(900, r#""authenticated":true"#), (1, r#""authenticated":false"#)] {
+        let answer = fixture.review_late(&body, || fixture.clock().advance_secs(seconds)).await;
+        assert!(answer.contains(expected), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn no_secret_is_in_logs_metrics_or_errors() {
     let fixture = Fixture::start(Setup { access_log: AccessLog::All, ..Setup::default() }).await;
     let token = fixture.token(&Credential::example_role());

@@ -9,7 +9,7 @@
 //! | STS cannot say | 504 | the same | `sts_error` |
 //! | our own limits | 503 | the same | `sts_error` |
 //! | we are broken | 500 | text | – (`arngate_panics_total`) |
-//! | not a POST, not a TokenReview, too large | 405, 400, 413 | text | `malformed_request` |
+//! | not a POST, not a TokenReview, too slow, too large | 405, 400, 408, 413 | text | `malformed_request` |
 //!
 //! Why these statuses: kube-apiserver tries a 429, 500, 502 or 504 five times, a 503 not again; a 403 it logs as a failure of the webhook. What it does with
 //! each was measured; `docs/operations.md` has the table.
@@ -56,6 +56,9 @@ pub enum Malformed {
     /// Not a TokenReview.
     #[error(transparent)]
     Review(#[from] review::MalformedReview),
+    /// The body took too long.
+    #[error("the request body did not come within 10 s")]
+    Slow,
     /// Larger than any TokenReview of ours.
     #[error("the request body is larger than 64 KiB")]
     TooLarge,
@@ -68,6 +71,7 @@ impl Malformed {
         let status = match self {
             Self::Broken | Self::Review(_) => StatusCode::BAD_REQUEST,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         };
         let mut response = text(status, format!("{self}\n"));

@@ -28,6 +28,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -187,6 +188,32 @@ impl Fixture {
 
     pub async fn review(&self, protocol: Protocol, body: &str) -> Reply {
         self.request(protocol, "POST", "/authenticate?timeout=30s", body).await
+    }
+
+    /// Sends a TokenReview over HTTP/1.1, and its body only after `meanwhile`, when the server waits for it; what was answered.
+    pub async fn review_late(&self, body: &str, meanwhile: impl FnOnce()) -> String {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let connector = TlsConnector::from(Arc::clone(&self.client));
+        let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        let length = body.len();
+        let head = format!(
+            "POST /authenticate HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut interim = [0; 25];
+        stream.read_exact(&mut interim).await.unwrap();
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+        meanwhile();
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Stops the server, and waits until it has ended.
+    pub async fn stop(&mut self) {
+        drop(self.stop.take());
+        (&mut self.running).await.unwrap();
     }
 
     pub async fn request(&self, protocol: Protocol, method: &str, path: &str, body: &str) -> Reply {

@@ -105,8 +105,8 @@ impl<'a> Names<'a> {
     /// The user's uid: account and unique id, or nothing of AWS for a scrubbed account.
     #[must_use]
     pub fn uid(&self) -> Uid<'a> {
-        match self.verdict.identity.filter(|_| !self.verdict.scrubbed) {
-            Some(identity) => Uid::Aws { account_id: identity.identity().account_id(), user_id: identity.identity().user_id() },
+        match self.verdict.shown_signer() {
+            Some(signer) => Uid::Aws { account_id: signer.identity.account_id(), user_id: signer.identity.user_id() },
             None => Uid::Administrative(self.username()),
         }
     }
@@ -180,8 +180,8 @@ pub fn answer(verdict: &Verdict<'_>, api_version: ApiVersion, deny_status: DenyS
 
 fn write_user(verdict: &Verdict<'_>, user: &User<'_>, api_version: ApiVersion, body: &mut Vec<u8>) {
     let names = Names { verdict, user };
-    let identity = verdict.identity.filter(|_| !verdict.scrubbed);
-    let extra = || identity.map(|identity| Extra { identity: identity.identity(), access_key_id: identity.access_key_id() });
+    let signer = verdict.shown_signer();
+    let extra = || signer.map(|signer| Extra { identity: signer.identity, access_key_id: signer.proof.access_key_id() });
     let (username, uid) = (&names.username(), &names.uid());
     match user {
         User::Account(_) => {

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::respond::{self, Answer, DenyStatus, Malformed, Names};
 use super::serve::Peer;
-use crate::authenticate::{AuthError, User, Verdict, authenticate};
+use crate::authenticate::{AuthError, Signer, User, Verdict, authenticate};
 use crate::clock::{Clock, Now};
 use crate::cluster::Cluster;
 use crate::metrics::{self, Metrics};
@@ -163,7 +163,7 @@ impl Webhook {
     }
 
     fn count(&self, verdict: &Verdict<'_>) {
-        if verdict.identity.is_some_and(|identity| identity.source() == Source::Offline) {
+        if verdict.signer.is_some_and(|signer| signer.proof.source() == Source::Offline) {
             self.metrics.proved_offline();
         }
         match &verdict.user {
@@ -175,20 +175,19 @@ impl Webhook {
 
     fn log_verdict(&self, place: &Place<'_>, verdict: &Verdict<'_>, now: Now) {
         let request = place.for_log();
-        let shown = verdict.identity.filter(|_| !verdict.scrubbed);
-        if let (AccessLog::All, Some(proved)) = (self.access_log, shown) {
-            let identity = proved.identity();
+        let shown = verdict.shown_signer();
+        if let (AccessLog::All, Some(Signer { identity, proof })) = (self.access_log, shown) {
             let proof = audit::Proof {
-                access_key_id: proved.access_key_id(),
+                access_key_id: proof.access_key_id(),
                 account_id: identity.account_id(),
                 arn: identity.arn(),
                 session: identity.session_name(),
-                sts_endpoint: proved.sts_host(),
+                sts_endpoint: proof.sts_host(),
                 user_id: identity.user_id(),
             };
             audit::sts_response(&self.log, now.unix, &request, &proof);
         }
-        let arn = || shown.map(|proved| proved.identity().canonical_arn().to_string());
+        let arn = || shown.map(|signer| signer.identity.canonical_arn().to_string());
         match &verdict.user {
             Ok(user) if self.access_log == AccessLog::All => {
                 let Some(names) = Names::of(verdict) else { return };
@@ -200,7 +199,7 @@ impl Webhook {
                 let grant = audit::Grant {
                     arn: arn.as_deref(),
                     groups: &groups,
-                    sts_endpoint: verdict.identity.map_or("", |proved| proved.sts_host()),
+                    sts_endpoint: verdict.signer.map_or("", |signer| signer.proof.sts_host()),
                     uid: &uid,
                     username: &username,
                 };

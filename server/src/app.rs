@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arngate_core::StsHosts;
 use arngate_core::request::ClusterIdError;
 use tokio::net::TcpListener;
 
@@ -27,7 +26,7 @@ use crate::http::webhook::{self, AccessLog, Parts, Webhook};
 use crate::mapping::{Snapshot, Store};
 use crate::metrics::Metrics;
 use crate::prover::offline::{Bundle, Keyring};
-use crate::prover::sts::{self, Client, EndpointError, Endpoints, ProxySettings};
+use crate::prover::sts::{self, Client, ProxySettings};
 use crate::prover::{Chain, ChainError, Prover, Realm};
 use crate::telemetry::Log;
 
@@ -49,14 +48,6 @@ pub enum StartError {
     /// The cluster id.
     #[error(transparent)]
     ClusterId(#[from] ClusterIdError),
-    /// Where to connect for a host of STS.
-    #[error("server.sts.endpoints: {host}: {cause}")]
-    Endpoint {
-        /// The host.
-        host: String,
-        /// What is wrong.
-        cause: EndpointError,
-    },
     /// The webhook kubeconfig.
     #[error(transparent)]
     Kubeconfig(#[from] KubeconfigError),
@@ -189,31 +180,24 @@ fn chain(config: &Config, proxy: ProxySettings, metrics: &Arc<Metrics>) -> Resul
                 Prover::Offline(Arc::new(Keyring::new(bundle)))
             }
             ProverKind::Sts => {
-                let client = sts_client(config, proxy.clone())?;
-                Prover::Sts(Client::new(client, Arc::clone(metrics) as Arc<dyn sts::Observer>)?)
+                Prover::Sts(Client::new(sts_client(config, proxy.clone()), Arc::clone(metrics) as Arc<dyn sts::Observer>)?)
             }
         });
     }
     Ok(Chain::new(provers)?)
 }
 
-fn sts_client(config: &Config, proxy: ProxySettings) -> Result<sts::Config, StartError> {
+fn sts_client(config: &Config, proxy: ProxySettings) -> sts::Config {
     let settings = &config.sts;
-    let hosts = StsHosts::new(config.partition).with_own_region(config.region.as_deref());
-    let mut endpoints = Endpoints::default();
-    for (host, endpoint) in &settings.endpoints {
-        let cause = |cause| StartError::Endpoint { host: host.clone(), cause };
-        endpoints.insert(host, &endpoint.to_string(), &hosts).map_err(cause)?;
-    }
-    Ok(sts::Config {
+    sts::Config {
         deadline: settings.deadline,
         attempt_timeout: settings.attempt_timeout,
         max_in_flight: settings.max_in_flight,
-        endpoints,
+        endpoints: settings.endpoints.clone(),
         ca_files: settings.ca_files.clone(),
         proxy,
         ..sts::Config::default()
-    })
+    }
 }
 
 /// A server that listens.

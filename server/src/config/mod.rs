@@ -20,7 +20,7 @@ pub use client::ClientConfig;
 pub use feature_gate::FeatureGates;
 pub use layer::{Environment, Overrides};
 pub use log::{LogFormat, LogSettings, LogVerbosity};
-pub use network::{AdminAddress, Endpoint};
+pub use network::AdminAddress;
 pub use settings::{
     AdminSettings, AnswerSettings, BootstrapSettings, CacheSettings, Config, Ec2Settings, KubernetesSettings, ListenSettings,
     OfflineSettings, ProverKind, RateSettings, StsSettings,

@@ -164,7 +164,7 @@ server:
   backendMode: x
   region: eu-west-1
   provers: [x]
-  sts: {caFile: x, regions: x, deadline: x, attemptTimeout: x, maxInFlight: x, rate: 7, burst: x}
+  sts: {endpoints: {sts.amazonaws.com: 'https://a:1'}, caFile: x, regions: x, deadline: x, attemptTimeout: x, maxInFlight: x, rate: 7, burst: x}
   clockSkew: x
   arnPatterns: true
   admin: {address: x}
@@ -185,6 +185,7 @@ server:
         region: some("eu-west-2"),
         provers: vec!["sts".into()],
         sts_ca_file: some(""),
+        sts_endpoints: vec!["sts.amazonaws.com=https://b:2".into()],
         sts_regions: vec!["eu-west-1".into(), "eu-west-2,eu-west-3".into()],
         sts_deadline: some("1s"),
         sts_attempt_timeout: some("500ms"),
@@ -204,6 +205,7 @@ server:
     let config = loaded.value;
     assert_eq!((config.listen.port, config.bootstrap.hostname.as_str(), config.bootstrap.kubeconfig_pregenerated), (2, "b", false));
     assert_eq!((config.region.as_deref(), config.provers.as_slice()), (Some("eu-west-2"), [ProverKind::Sts].as_slice()));
+    assert_eq!(config.sts.endpoints.of("sts.amazonaws.com").map(|endpoint| endpoint.to_string()).as_deref(), Some("b:2"));
     assert_eq!(config.sts.regions.map(|regions| regions.len()), Some(3));
     assert_eq!((config.sts.deadline, config.sts.rate, config.clock_skew), (Duration::from_secs(1), None, Duration::ZERO));
     assert_eq!(config.answer, AnswerSettings { deny_status: DenyStatus::Forbidden, access_log: AccessLog::All });
@@ -275,7 +277,8 @@ Server:
     assert_eq!((config.ec2.qps, config.ec2.burst), (20, 6));
     assert_eq!(config.provers, [ProverKind::Sts, ProverKind::Offline]);
     assert_eq!(config.offline.unwrap().bundle, folder.path());
-    assert_eq!(config.sts.endpoints["sts.us-gov-west-1.amazonaws.com"], Endpoint { host: "10.1.2.3".into(), port: 8443 });
+    let endpoint = config.sts.endpoints.of("sts.us-gov-west-1.amazonaws.com").map(|endpoint| endpoint.to_string());
+    assert_eq!(endpoint.as_deref(), Some("10.1.2.3:8443"));
     assert_eq!(config.sts.ca_files, [ca]);
     assert_eq!(config.sts.regions.as_deref(), Some(["us-gov-west-1".to_owned(), "us-gov-east-1".to_owned()].as_slice()));
     assert_eq!((config.sts.deadline, config.sts.attempt_timeout), (Duration::from_secs(4), Duration::from_millis(1500)));
@@ -399,7 +402,7 @@ fn says_which_flag_or_variable_is_wrong() {
         port: some("x"),
         sts_deadline: some("5"),
         backend_mode: vec!["MountedFile,Mounted".into()],
-        sts_endpoints: vec!["sts.amazonaws.com".into(), "sts.amazonaws.com=https://a:1,x=https://a:1".into()],
+        sts_endpoints: vec!["sts.amazonaws.com".into(), "sts.amazonaws.com=https://a:1,x=https://a:1,sts.amazonaws.com=https://b:1".into()],
         cluster_id: some(""),
         ..Overrides::default()
     };
@@ -410,6 +413,7 @@ fn says_which_flag_or_variable_is_wrong() {
     AWS_REGION: expected a region such as eu-west-1, found "?"
     --sts-endpoints: expected host=https://host:port, found "sts.amazonaws.com"
     --sts-endpoints: expected a host of STS, found "x"
+    --sts-endpoints: the host is there twice: "sts.amazonaws.com"
     --sts-deadline: expected a duration with its unit, such as 500ms, 5s or 1m30s, found "5"
     AWS_CA_BUNDLE: cannot read "/nonexistent": No such file or directory (os error 2)
     --port: expected a number from 0 to 65535, found "x"

@@ -19,7 +19,8 @@ pub use crate::document::{Error as ConfigError, Errors as ConfigErrors, Warning}
 pub use client::ClientConfig;
 pub use feature_gate::FeatureGates;
 pub use layer::{Environment, Overrides};
-pub use log::{LogFormat, LogSettings, LogVerbosity};
+pub use crate::telemetry::{Format as LogFormat, Verbosity as LogVerbosity};
+pub use log::LogSettings;
 pub use network::AdminAddress;
 pub use settings::{
     AdminSettings, AnswerSettings, BootstrapSettings, CacheSettings, Config, Ec2Settings, KubernetesSettings, ListenSettings,

@@ -179,9 +179,7 @@ fn chain(config: &Config, proxy: ProxySettings, metrics: &Arc<Metrics>) -> Resul
                 tracing::info!(principals = bundle.principals().len(), bundle = %offline.bundle.display(), "loaded the key bundle");
                 Prover::Offline(Arc::new(Keyring::new(bundle)))
             }
-            ProverKind::Sts => {
-                Prover::Sts(Client::new(sts_client(config, proxy.clone()), Arc::clone(metrics) as Arc<dyn sts::Observer>)?)
-            }
+            ProverKind::Sts => Prover::Sts(Client::new(sts_client(config, proxy.clone()), Arc::clone(metrics) as Arc<dyn sts::Observer>)?),
         });
     }
     Ok(Chain::new(provers)?)

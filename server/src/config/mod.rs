@@ -16,10 +16,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use crate::document::{Error as ConfigError, Errors as ConfigErrors, Warning};
+pub use crate::telemetry::{Format as LogFormat, Verbosity as LogVerbosity};
 pub use client::ClientConfig;
 pub use feature_gate::FeatureGates;
 pub use layer::{Environment, Overrides};
-pub use crate::telemetry::{Format as LogFormat, Verbosity as LogVerbosity};
 pub use log::LogSettings;
 pub use network::AdminAddress;
 pub use settings::{

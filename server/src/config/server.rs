@@ -222,6 +222,9 @@ impl<'a> Reader<'a> {
         let bundle = variable("AWS_CA_BUNDLE", self.environment.aws_ca_bundle.as_ref());
         let field = section.take("regions");
         let regions = list("--sts-regions", &o.sts_regions, field.as_ref());
+        if let Some(first) = regions.as_ref().and_then(|regions| regions.first()) {
+            self.findings.warn(first.place.clone(), "has no effect yet: the regions that are asked are bounded by a later version");
+        }
         let regions = regions.map(|regions| regions.iter().filter_map(|name| self.sts_region(name, partition, region)).collect());
 
         let spans = |most| duration(Duration::from_millis(1)..=most);
@@ -287,14 +290,14 @@ impl<'a> Reader<'a> {
     }
 
     fn rate(&self, section: &mut Section<'a>) -> Option<RateSettings> {
-        let rate = self.read("--sts-rate", self.overrides.sts_rate.as_ref(), section, "rate", |text| match text {
-            "none" => Ok(None),
-            _ => integer(1..=RATE_MOST)(text)
-                .map(Some)
-                .map_err(|_| format!("expected none or a number from 1 to {RATE_MOST}, found {}", Shown(text))),
-        });
+        let rate = Self::text("--sts-rate", self.overrides.sts_rate.as_ref(), section, "rate").filter(|text| text.text != "none");
         let burst = Self::text("--sts-burst", self.overrides.sts_burst.as_ref(), section, "burst");
-        let per_second = rate.flatten();
+        let per_second = rate.and_then(|text| {
+            self.findings.warn(text.place.clone(), "has no effect yet: the rate of calls is bounded by a later version");
+            text.read(self.findings, |text| {
+                integer(1..=RATE_MOST)(text).map_err(|_| format!("expected none or a number from 1 to {RATE_MOST}, found {}", Shown(text)))
+            })
+        });
         if let (None, Some(burst)) = (per_second, &burst) {
             self.findings.warn(burst.place.clone(), "has no effect without a rate");
         }

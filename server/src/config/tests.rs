@@ -201,7 +201,7 @@ server:
         ..Overrides::default()
     };
     let loaded = load(text, &flags, &Environment::default()).unwrap();
-    assert_eq!(told(loaded.warnings), "");
+    assert_eq!(told(loaded.warnings), "--sts-regions: has no effect yet: the regions that are asked are bounded by a later version\n");
     let config = loaded.value;
     assert_eq!((config.listen.port, config.bootstrap.hostname.as_str(), config.bootstrap.kubeconfig_pregenerated), (2, "b", false));
     assert_eq!((config.region.as_deref(), config.provers.as_slice()), (Some("eu-west-2"), [ProverKind::Sts].as_slice()));
@@ -263,7 +263,12 @@ Server:
         folder = folder.path().display(),
         ca = ca.display(),
     );
-    let config = file(&text);
+    let loaded = load(&text, &Overrides::default(), &Environment::default()).unwrap();
+    insta::assert_snapshot!(told(loaded.warnings), @r"
+    config.yaml:31: server.sts.regions: has no effect yet: the regions that are asked are bounded by a later version
+    config.yaml:35: server.sts.rate: has no effect yet: the rate of calls is bounded by a later version
+    ");
+    let config = loaded.value;
     assert_eq!((config.cluster_id.as_str(), config.partition), ("0123", Partition::AwsUsGov));
     assert_eq!(config.listen, ListenSettings { address: "::".parse().unwrap(), port: 8443 });
     let bootstrap = BootstrapSettings {
@@ -463,7 +468,7 @@ server:
   region: us-gov-west-1
   reusePort: true
   cache: {ttl: 5m, maxBytes: 8MiB, negativeTtl: 30s, staleIfDown: false, size: 1}
-  sts: {burst: 5, dedline: 5s}
+  sts: {burst: 5, dedline: 5s, regions: [eu-west-1]}
   offline: {keys: x}
   reservedPrefixConfig:
   - {backendmode: CRD, usernamePrefixReserveList: [a]}
@@ -486,6 +491,7 @@ server:
     config.yaml:12: server.cache: unknown key "size"
     config.yaml:13: server.sts.burst: has no effect without a rate
     config.yaml:13: server.sts: unknown key "dedline"; did you mean deadline?
+    config.yaml:13: server.sts.regions[0]: has no effect yet: the regions that are asked are bounded by a later version
     config.yaml:14: server.offline: unknown key "keys"
     config.yaml:16: server.reservedPrefixConfig[0]: has no effect, for CRD is not among the backend modes
     config.yaml:17: server.reservedPrefixConfig[1].backendmode: the backend mode File is deprecated: use MountedFile

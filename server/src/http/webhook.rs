@@ -228,7 +228,8 @@ impl Webhook {
     fn log_left_out(&self, lines: u64, now: Now) {
         if lines > 0 {
             let fields = [("lines", Value::Unsigned(lines))];
-            self.log.write(now.unix, &Record { level: Level::Warning, message: "more access was denied than is told here", fields: &fields });
+            self.log
+                .write(now.unix, &Record { level: Level::Warning, message: "more access was denied than is told here", fields: &fields });
         }
     }
 
@@ -323,6 +324,9 @@ mod tests {
         assert_eq!(read_frames(stream::iter([b"{".to_vec()]).chain(stream::pending())).await, Err(Malformed::Slow));
         assert_eq!(start.elapsed(), BODY_TIMEOUT);
         let answer = Malformed::Slow.answer();
-        assert_eq!((answer.response.status().as_u16(), Malformed::Slow.to_string().as_str()), (408, "the request body did not come within 10 s"));
+        assert_eq!(
+            (answer.response.status().as_u16(), Malformed::Slow.to_string().as_str()),
+            (408, "the request body did not come within 10 s")
+        );
     }
 }

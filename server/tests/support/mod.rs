@@ -19,9 +19,9 @@ use arngate_server::clock::{Clock, ManualClock};
 use arngate_server::http::respond::DenyStatus;
 use arngate_server::http::webhook::AccessLog;
 use arngate_server::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
-use arngate_server::metrics::Metrics;
+use arngate_server::metrics::{Metrics, StsRegion};
 use arngate_server::prover::offline::{Bundle, Day, Derivation, Keyring};
-use arngate_server::prover::sts::{Client, Config, Endpoints};
+use arngate_server::prover::sts::{Client, Config, Endpoints, Observer};
 use arngate_server::prover::{Chain, Prover, Realm};
 use arngate_server::telemetry::{Captured, Format, Level, Log};
 use bytes::Bytes;
@@ -45,6 +45,8 @@ pub struct Setup {
     pub bundle: bool,
     pub sts: bool,
     pub sts_unreachable: bool,
+    /// Whoever proves a token by STS panics once it has answered.
+    pub panics: bool,
     pub quick_time_outs: bool,
     pub scrubbed: bool,
     pub deny_status: DenyStatus,
@@ -57,6 +59,7 @@ impl Default for Setup {
             bundle: false,
             sts: true,
             sts_unreachable: false,
+            panics: false,
             quick_time_outs: false,
             scrubbed: false,
             deny_status: DenyStatus::Ok,
@@ -274,9 +277,20 @@ fn chain(setup: &Setup, fake: &FakeSts, metrics: &Arc<Metrics>) -> Chain {
             config.attempt_timeout = Duration::from_millis(200);
             config.deadline = Duration::from_millis(400);
         }
-        provers.push(Prover::Sts(Client::new(config, Arc::clone(metrics) as _).unwrap()));
+        let observer: Arc<dyn Observer> = if setup.panics { Arc::new(Panics) } else { Arc::clone(metrics) as _ };
+        provers.push(Prover::Sts(Client::new(config, observer).unwrap()));
     }
     Chain::new(provers).unwrap()
+}
+
+/// A fault of ours in the middle of a proof.
+#[derive(Debug)]
+struct Panics;
+
+impl Observer for Panics {
+    fn response(&self, _: u16, _: StsRegion) {
+        panic!("on purpose");
+    }
 }
 
 /// An address where nobody listens.

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arngate_core::request::ClusterIdError;
 use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::bootstrap::kubeconfig::{self, KubeconfigError};
 use crate::bootstrap::{self, certs};
@@ -312,32 +314,52 @@ pub fn install_panic_hook() {
 }
 
 /// Ready when the process is told to end: SIGTERM, or an interrupt at the terminal. A second one ends it at once.
-pub async fn told_to_stop() {
-    let signal = next_signal().await;
-    tracing::info!(signal, "draining; a second signal ends at once");
-    tokio::spawn(async {
-        next_signal().await;
-        std::process::exit(1);
-    });
+///
+/// Both count from this call on, not from when they are first waited for. To be called within a runtime.
+pub fn told_to_stop() -> impl Future<Output = ()> + Send {
+    let mut signals = Signals::listen();
+    async move {
+        let signal = signals.next().await;
+        tracing::info!(signal, "draining; a second signal ends at once");
+        tokio::spawn(async move {
+            signals.next().await;
+            std::process::exit(1);
+        });
+    }
 }
 
+/// The signals that end a process; none where the system gives no handlers, and then they end it as they always do.
 #[cfg(unix)]
-async fn next_signal() -> &'static str {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        // Without handlers the signals end the process as they always do.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+struct Signals(Option<(Signal, Signal)>);
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> Self {
+        Self(signal(SignalKind::terminate()).and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?))).ok())
+    }
+
+    async fn next(&mut self) -> &'static str {
+        let Some((terminate, interrupt)) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn next_signal() -> &'static str {
-    match tokio::signal::ctrl_c().await {
-        Ok(()) => "Ctrl-C",
-        Err(_) => std::future::pending().await,
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    const fn listen() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) -> &'static str {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => "Ctrl-C",
+            Err(_) => std::future::pending().await,
+        }
     }
 }

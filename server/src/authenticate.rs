@@ -7,7 +7,7 @@
 //!       ─► answer, while all of it is at hand to borrow
 //! ```
 //!
-//! What is between the token and the proof, a cache of identities and one proof for all who wait, has its place in [`identify`].
+//! What is between the token and the proof, a cache of identities and one proof for all who wait, has its place in `identify`.
 
 use std::sync::Arc;
 

@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arngate_core::StsHosts;
 use arngate_core::request::ClusterIdError;
 use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::bootstrap::kubeconfig::{self, KubeconfigError};
 use crate::bootstrap::{self, certs};
@@ -27,7 +28,7 @@ use crate::http::webhook::{self, AccessLog, Parts, Webhook};
 use crate::mapping::{Snapshot, Store};
 use crate::metrics::Metrics;
 use crate::prover::offline::{Bundle, Keyring};
-use crate::prover::sts::{self, Client, EndpointError, Endpoints, ProxySettings};
+use crate::prover::sts::{self, Client, ProxySettings};
 use crate::prover::{Chain, ChainError, Prover, Realm};
 use crate::telemetry::Log;
 
@@ -49,14 +50,6 @@ pub enum StartError {
     /// The cluster id.
     #[error(transparent)]
     ClusterId(#[from] ClusterIdError),
-    /// Where to connect for a host of STS.
-    #[error("server.sts.endpoints: {host}: {cause}")]
-    Endpoint {
-        /// The host.
-        host: String,
-        /// What is wrong.
-        cause: EndpointError,
-    },
     /// The webhook kubeconfig.
     #[error(transparent)]
     Kubeconfig(#[from] KubeconfigError),
@@ -188,32 +181,23 @@ fn chain(config: &Config, proxy: ProxySettings, metrics: &Arc<Metrics>) -> Resul
                 tracing::info!(principals = bundle.principals().len(), bundle = %offline.bundle.display(), "loaded the key bundle");
                 Prover::Offline(Arc::new(Keyring::new(bundle)))
             }
-            ProverKind::Sts => {
-                let client = sts_client(config, proxy.clone())?;
-                Prover::Sts(Client::new(client, Arc::clone(metrics) as Arc<dyn sts::Observer>)?)
-            }
+            ProverKind::Sts => Prover::Sts(Client::new(sts_client(config, proxy.clone()), Arc::clone(metrics) as Arc<dyn sts::Observer>)?),
         });
     }
     Ok(Chain::new(provers)?)
 }
 
-fn sts_client(config: &Config, proxy: ProxySettings) -> Result<sts::Config, StartError> {
+fn sts_client(config: &Config, proxy: ProxySettings) -> sts::Config {
     let settings = &config.sts;
-    let hosts = StsHosts::new(config.partition).with_own_region(config.region.as_deref());
-    let mut endpoints = Endpoints::default();
-    for (host, endpoint) in &settings.endpoints {
-        let cause = |cause| StartError::Endpoint { host: host.clone(), cause };
-        endpoints.insert(host, &endpoint.to_string(), &hosts).map_err(cause)?;
-    }
-    Ok(sts::Config {
+    sts::Config {
         deadline: settings.deadline,
         attempt_timeout: settings.attempt_timeout,
         max_in_flight: settings.max_in_flight,
-        endpoints,
+        endpoints: settings.endpoints.clone(),
         ca_files: settings.ca_files.clone(),
         proxy,
         ..sts::Config::default()
-    })
+    }
 }
 
 /// A server that listens.
@@ -266,8 +250,9 @@ impl Running {
             shutdown.await;
             ready.draining.store(true, Ordering::Relaxed);
         };
-        let handler = webhook::handler(self.webhook);
+        let handler = webhook::handler(Arc::clone(&self.webhook));
         let drained = serve::serve(self.listener, Some(self.tls), handler, Limits::default(), refusals, draining).await;
+        self.webhook.tell_left_out();
         drop(stop_admin);
         if let Some(probes) = probes {
             // Its own bounds end it; what it has left out is no request of anybody's.
@@ -329,32 +314,52 @@ pub fn install_panic_hook() {
 }
 
 /// Ready when the process is told to end: SIGTERM, or an interrupt at the terminal. A second one ends it at once.
-pub async fn told_to_stop() {
-    let signal = next_signal().await;
-    tracing::info!(signal, "draining; a second signal ends at once");
-    tokio::spawn(async {
-        next_signal().await;
-        std::process::exit(1);
-    });
+///
+/// Both count from this call on, not from when they are first waited for. To be called within a runtime.
+pub fn told_to_stop() -> impl Future<Output = ()> + Send {
+    let mut signals = Signals::listen();
+    async move {
+        let signal = signals.next().await;
+        tracing::info!(signal, "draining; a second signal ends at once");
+        tokio::spawn(async move {
+            signals.next().await;
+            std::process::exit(1);
+        });
+    }
 }
 
+/// The signals that end a process; none where the system gives no handlers, and then they end it as they always do.
 #[cfg(unix)]
-async fn next_signal() -> &'static str {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        // Without handlers the signals end the process as they always do.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+struct Signals(Option<(Signal, Signal)>);
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> Self {
+        Self(signal(SignalKind::terminate()).and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?))).ok())
+    }
+
+    async fn next(&mut self) -> &'static str {
+        let Some((terminate, interrupt)) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn next_signal() -> &'static str {
-    match tokio::signal::ctrl_c().await {
-        Ok(()) => "Ctrl-C",
-        Err(_) => std::future::pending().await,
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    const fn listen() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) -> &'static str {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => "Ctrl-C",
+            Err(_) => std::future::pending().await,
+        }
     }
 }

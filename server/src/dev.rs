@@ -68,18 +68,10 @@ impl AccessKey {
 }
 
 /// A server to try out.
+#[derive(Debug)]
 pub struct Dev {
     service: Service,
-    key: AccessKey,
-    cluster_id: String,
-    certificate_pem: String,
-    clock: SystemClock,
-}
-
-impl std::fmt::Debug for Dev {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Dev").field("cluster_id", &self.cluster_id).finish_non_exhaustive()
-    }
+    trial: Trial,
 }
 
 impl Dev {
@@ -126,14 +118,13 @@ impl Dev {
             metrics: Arc::new(Metrics::new()),
             clock: Arc::new(clock),
         };
-        Ok(Self { service, key, cluster_id: cluster_id.to_owned(), certificate_pem, clock })
+        Ok(Self { service, trial: Trial { key, cluster_id: cluster_id.to_owned(), certificate_pem, clock } })
     }
 
     /// Takes it apart: the server, and what to try once it listens.
     #[must_use]
     pub fn split(self) -> (Service, Trial) {
-        let Self { service, key, cluster_id, certificate_pem, clock } = self;
-        (service, Trial { key, cluster_id, certificate_pem, clock })
+        (self.service, self.trial)
     }
 }
 

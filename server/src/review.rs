@@ -328,6 +328,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_hard_on_readers_of_json_is_taken_or_refused() {
+        let deep = 30_000;
+        let nested = format!(r#"{{"metadata":{}{},"spec":{{"token":"t"}}}}"#, "[".repeat(deep), "]".repeat(deep));
+        assert_eq!(parse(&nested), Ok((ApiVersion::V1beta1, "t".into())), "what is stepped over takes no stack");
+        assert_eq!(parse(&"[".repeat(deep)), Err(MalformedReview::Json));
+        assert_eq!(parse(&r#"{"spec":"#.repeat(deep)), Err(MalformedReview::Json));
+        assert_eq!(
+            parse(r#"{"metadata":{"a":1e999999,"b":-0.0,"c":123456789012345678901234567890},"spec":{"token":"t"}}"#).unwrap().1,
+            "t"
+        );
+        assert_eq!(parse(r#"{"spec":{"token":"a\u0000b"}}"#).unwrap().1, "a\0b");
+        for text in
+            [r#"{"spec":{"token":"\ud800"}}"#, r#"{"spec":{"token":"a","token":"b"}}"#, r#"{"kind":"TokenReview","kind":"TokenReview"}"#]
+        {
+            assert_eq!(parse(text), Err(MalformedReview::Json), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>, json in r#"([{}\[\],:]|"spec"|"token"|"kind"|"apiVersion"|1|null){0,20}"#) {
+            let _ = ReviewRequest::parse(&bytes);
+            let _ = parse(&json);
+        }
+    }
+
+    #[test]
     fn debug_hides_the_token() {
         let review = ReviewRequest::parse(br#"{"spec":{"token":"secret"}}"#).unwrap();
         assert!(!format!("{review:?}").contains("secret"));

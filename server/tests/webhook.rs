@@ -221,6 +221,28 @@ async fn a_flood_of_denials_writes_fifty_lines_a_second() {
 }
 
 #[tokio::test]
+async fn the_last_denials_that_were_not_told_are_told_at_the_end() {
+    let mut fixture = Fixture::start(Setup { access_log: AccessLog::Denied, ..Setup::default() }).await;
+    for _ in 0..53 {
+        fixture.review(Protocol::Http1, &review("v1", "nonsense")).await;
+    }
+    assert!(!fixture.log().contains("more access was denied"));
+    fixture.stop().await;
+    let log = fixture.log();
+    assert!(log.ends_with("level=warning msg=\"more access was denied than is told here\" lines=3\n"), "{log}");
+}
+
+#[tokio::test]
+async fn a_token_is_as_old_as_it_is_when_all_of_it_is_there() {
+    let fixture = Fixture::start(Setup { bundle: true, ..Setup::default() }).await;
+    let body = review("v1", &fixture.token(&Credential::example_user()));
+    for (seconds, expected) in [(900, r#""authenticated":true"#), (1, r#""authenticated":false"#)] {
+        let answer = fixture.review_late(&body, || fixture.clock().advance_secs(seconds)).await;
+        assert!(answer.contains(expected), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn no_secret_is_in_logs_metrics_or_errors() {
     let fixture = Fixture::start(Setup { access_log: AccessLog::All, ..Setup::default() }).await;
     let token = fixture.token(&Credential::example_role());
@@ -273,6 +295,41 @@ async fn what_happens_is_counted_under_the_names_of_the_reference() {
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
     }
+}
+
+#[tokio::test]
+async fn what_ends_at_sts_or_without_a_mapping_is_counted_as_that() {
+    let fixture = Fixture::start(Setup { quick_time_outs: true, ..Setup::default() }).await;
+    let stranger = support::stranger();
+    fixture.sts().put_credential(stranger.clone());
+    fixture.review(Protocol::Http1, &review("v1", &fixture.token(&stranger))).await;
+    fixture.sts().remove_credential(stranger.access_key_id());
+    fixture.review(Protocol::Http1, &review("v1", &fixture.token(&stranger))).await;
+    fixture.sts().set_behaviour(Behaviour::CloseWithoutAnswer);
+    fixture.review(Protocol::Http1, &review("v1", &fixture.token(&stranger))).await;
+    let metrics = fixture.request(Protocol::Http1, "GET", "/metrics", "").await.body;
+    for line in [
+        r#"aws_iam_authenticator_authenticate_latency_seconds_count{result="sts_error"} 2"#,
+        r#"aws_iam_authenticator_authenticate_latency_seconds_count{result="uknown_user"} 1"#,
+        r#"arngate_refusals_total{reason="not-mapped"} 1"#,
+        r#"arngate_refusals_total{reason="sts-refused"} 1"#,
+        r#"arngate_refusals_total{reason="sts-unavailable"} 1"#,
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_one_request_is_a_500_and_counted_and_the_end_of_nothing() {
+    let fixture = Fixture::start(Setup { bundle: true, panics: true, ..Setup::default() }).await;
+    for _ in 0..2 {
+        let reply = fixture.review(Protocol::Http2, &review("v1", &fixture.token(&Credential::example_role()))).await;
+        assert_eq!((reply.status, reply.body.as_str()), (500, "internal error\n"));
+    }
+    let reply = fixture.review(Protocol::Http2, &review("v1", &fixture.token(&Credential::example_user()))).await;
+    assert!(reply.body.contains(r#""authenticated":true"#), "{}", reply.body);
+    let metrics = fixture.request(Protocol::Http1, "GET", "/metrics", "").await.body;
+    assert!(metrics.contains("arngate_panics_total 2\n"), "{metrics}");
 }
 
 #[tokio::test]

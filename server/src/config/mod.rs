@@ -16,11 +16,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use crate::document::{Error as ConfigError, Errors as ConfigErrors, Warning};
+pub use crate::telemetry::{Format as LogFormat, Verbosity as LogVerbosity};
 pub use client::ClientConfig;
 pub use feature_gate::FeatureGates;
 pub use layer::{Environment, Overrides};
-pub use log::{LogFormat, LogSettings, LogVerbosity};
-pub use network::{AdminAddress, Endpoint};
+pub use log::LogSettings;
+pub use network::AdminAddress;
 pub use settings::{
     AdminSettings, AnswerSettings, BootstrapSettings, CacheSettings, Config, Ec2Settings, KubernetesSettings, ListenSettings,
     OfflineSettings, ProverKind, RateSettings, StsSettings,

@@ -1,26 +1,9 @@
-//! Addresses, hosts and endpoints.
+//! Addresses and hosts.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::document::Shown;
 use crate::document::reader::integer;
-
-/// Where to connect for a host of STS.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Endpoint {
-    /// A DNS name or an address, an IPv6 one without brackets.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        if host.contains(':') { write!(f, "https://[{host}]:{port}") } else { write!(f, "https://{host}:{port}") }
-    }
-}
 
 /// Where the admin listener listens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -71,63 +54,9 @@ fn is_dns_name(text: &str) -> bool {
     text.len() <= DNS_NAME_MAX_BYTES && text.split('.').all(is_label)
 }
 
-/// Reads where to connect for a host.
-///
-/// # Syntax
-///
-/// ```text
-/// endpoint = "https://" ( dns-name / IPv4 / "[" IPv6 "]" ) ":" port
-/// ```
-///
-/// Path, query and user would have no meaning: what is sent is the token's own request, byte for byte.
-pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
-    let parsed = text.strip_prefix("https://").and_then(|rest| rest.rsplit_once(':')).and_then(|(host, port)| {
-        let host = match host.strip_prefix('[') {
-            Some(bracketed) => bracketed.strip_suffix(']').filter(|host| host.parse::<std::net::Ipv6Addr>().is_ok())?,
-            None => Some(host).filter(|host| is_dns_name(host))?,
-        };
-        Some(Endpoint { host: host.to_owned(), port: integer(1..=u16::MAX)(port).ok()? })
-    });
-    parsed.ok_or_else(|| format!("expected https://host:port and nothing else, found {}", Shown(text)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_endpoint_is_https_host_and_port_and_nothing_else() {
-        for (text, host, port) in [
-            ("https://10.1.2.3:8443", "10.1.2.3", 8443),
-            ("https://[::1]:1", "::1", 1),
-            ("https://vpce-0a.sts.eu-west-1.vpce.amazonaws.com:443", "vpce-0a.sts.eu-west-1.vpce.amazonaws.com", 443),
-        ] {
-            assert_eq!(endpoint(text), Ok(Endpoint { host: host.into(), port }));
-        }
-        for text in [
-            "",
-            "https://",
-            "https://a",
-            "https://a:",
-            "https://a:0",
-            "https://a:65536",
-            "https://:443",
-            "https://a:443/",
-            "https://a:443?b",
-            "https://a:443#b",
-            "https://u@a:443",
-            "https://u:p@a:443",
-            "https://::1:443",
-            "https://[a]:443",
-            "https://a b:443",
-            "https://a..b:443",
-            "http://a:443",
-            "HTTPS://a:443",
-            "a:443",
-        ] {
-            assert!(endpoint(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn reads_addresses_to_listen_on() {

@@ -2,7 +2,7 @@
 //!
 //! A value that is wrong is noted and its default stands in, so that the rest is checked too; what comes of it is thrown away.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use arngate_core::{Error as CoreError, Partition, StsHost, StsHosts};
 use super::client::{checked_cluster_id, cluster_id, role};
 use super::feature_gate::FeatureGates;
 use super::layer::{Environment, Overrides, flag, list, some, variable};
-use super::network::{AdminAddress, address, admin_address, endpoint, hostname};
+use super::network::{AdminAddress, address, admin_address, hostname};
 use super::settings::{
     AdminSettings, AnswerSettings, BootstrapSettings, CacheSettings, Config, Ec2Settings, KubernetesSettings, ListenSettings,
     OfflineSettings, ProverKind, RateSettings, StsSettings,
@@ -25,6 +25,7 @@ use crate::http::respond::DenyStatus;
 use crate::http::webhook::AccessLog;
 use crate::mapping::file::{self, account_ids, partition_named};
 use crate::mapping::{Backend, BackendMode, Snapshot};
+use crate::prover::sts::{EndpointError, Endpoints};
 
 /// upstream: `DefaultPort` in cmd/aws-iam-authenticator/server.go.
 const DEFAULT_PORT: u16 = 21362;
@@ -221,6 +222,9 @@ impl<'a> Reader<'a> {
         let bundle = variable("AWS_CA_BUNDLE", self.environment.aws_ca_bundle.as_ref());
         let field = section.take("regions");
         let regions = list("--sts-regions", &o.sts_regions, field.as_ref());
+        if let Some(first) = regions.as_ref().and_then(|regions| regions.first()) {
+            self.findings.warn(first.place.clone(), "has no effect yet: the regions that are asked are bounded by a later version");
+        }
         let regions = regions.map(|regions| regions.iter().filter_map(|name| self.sts_region(name, partition, region)).collect());
 
         let spans = |most| duration(Duration::from_millis(1)..=most);
@@ -250,32 +254,31 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn endpoints(&self, section: &mut Section<'a>, hosts: &StsHosts<'_>) -> BTreeMap<String, super::Endpoint> {
-        let mut endpoints = BTreeMap::new();
-        let mut add = |host: &str, place: Place, url: Text| {
-            let judged = hosts.judge(host).map_err(|error| match error {
-                CoreError::Partition => format!("{} is a host of STS in another partition", Shown(host)),
-                _ => format!("expected a host of STS, found {}", Shown(host)),
-            });
-            let endpoint = url.read(self.findings, endpoint);
-            match (judged, endpoint) {
-                (Ok(host), Some(endpoint)) => drop(endpoints.insert(host.to_string(), endpoint)),
-                (Ok(_), None) => {}
-                (Err(message), _) => self.findings.error(place, message),
-            }
+    fn endpoints(&self, section: &mut Section<'a>, hosts: &StsHosts<'_>) -> Endpoints {
+        let add = |endpoints: &mut Endpoints, host: &str, place: &Place, url: &str| {
+            let message = match endpoints.insert(host, url, hosts) {
+                Ok(()) => return,
+                Err(EndpointError::Host(CoreError::Partition)) => format!("{} is a host of STS in another partition", Shown(host)),
+                Err(EndpointError::Host(_)) => format!("expected a host of STS, found {}", Shown(host)),
+                Err(error @ EndpointError::Repeated) => format!("{error}: {}", Shown(host)),
+                Err(error @ EndpointError::Url) => format!("{error}, found {}", Shown(url)),
+            };
+            self.findings.error(place.clone(), message);
         };
+        let (mut endpoints, mut given) = (Endpoints::default(), Endpoints::default());
         for (host, field) in section.section("endpoints").into_fields() {
             if let Some(url) = field.text() {
-                add(host, field.place(), url);
+                add(&mut endpoints, host, &url.place, &url.text);
             }
         }
         let place = Place::Flag("--sts-endpoints");
         for pair in self.overrides.sts_endpoints.iter().flat_map(|pairs| pairs.split(',')) {
             match pair.split_once('=') {
-                Some((host, url)) => add(host, place.clone(), Text { text: url.to_owned(), place: place.clone() }),
+                Some((host, url)) => add(&mut given, host, &place, url),
                 None => self.findings.error(place.clone(), format!("expected host=https://host:port, found {}", Shown(pair))),
             }
         }
+        endpoints.override_with(given);
         endpoints
     }
 
@@ -287,14 +290,14 @@ impl<'a> Reader<'a> {
     }
 
     fn rate(&self, section: &mut Section<'a>) -> Option<RateSettings> {
-        let rate = self.read("--sts-rate", self.overrides.sts_rate.as_ref(), section, "rate", |text| match text {
-            "none" => Ok(None),
-            _ => integer(1..=RATE_MOST)(text)
-                .map(Some)
-                .map_err(|_| format!("expected none or a number from 1 to {RATE_MOST}, found {}", Shown(text))),
-        });
+        let rate = Self::text("--sts-rate", self.overrides.sts_rate.as_ref(), section, "rate").filter(|text| text.text != "none");
         let burst = Self::text("--sts-burst", self.overrides.sts_burst.as_ref(), section, "burst");
-        let per_second = rate.flatten();
+        let per_second = rate.and_then(|text| {
+            self.findings.warn(text.place.clone(), "has no effect yet: the rate of calls is bounded by a later version");
+            text.read(self.findings, |text| {
+                integer(1..=RATE_MOST)(text).map_err(|_| format!("expected none or a number from 1 to {RATE_MOST}, found {}", Shown(text)))
+            })
+        });
         if let (None, Some(burst)) = (per_second, &burst) {
             self.findings.warn(burst.place.clone(), "has no effect without a rate");
         }

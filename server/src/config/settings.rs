@@ -1,6 +1,5 @@
 //! The settings of `server` and `init`, as values that were checked.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,10 +7,11 @@ use std::time::Duration;
 use arngate_core::Partition;
 
 use super::feature_gate::FeatureGates;
-use super::network::{AdminAddress, Endpoint};
+use super::network::AdminAddress;
 use crate::http::respond::DenyStatus;
 use crate::http::webhook::AccessLog;
 use crate::mapping::Snapshot;
+use crate::prover::sts::Endpoints;
 
 /// The settings of `server` and `init`.
 #[derive(Clone, Debug)]
@@ -69,8 +69,8 @@ pub struct OfflineSettings {
 /// The STS prover.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StsSettings {
-    /// Where to connect for a host of STS, where that is not the host itself. The keys are hosts of the partition.
-    pub endpoints: BTreeMap<String, Endpoint>,
+    /// Where to connect for a host of STS, where that is not the host itself.
+    pub endpoints: Endpoints,
     /// Files with roots beside the platform's: `AWS_CA_BUNDLE` and `server.sts.caFile`.
     pub ca_files: Vec<PathBuf>,
     /// The only regions that may be asked; none: those that we know, our own, and those that fit by shape.

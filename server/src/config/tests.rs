@@ -164,7 +164,7 @@ server:
   backendMode: x
   region: eu-west-1
   provers: [x]
-  sts: {caFile: x, regions: x, deadline: x, attemptTimeout: x, maxInFlight: x, rate: 7, burst: x}
+  sts: {endpoints: {sts.amazonaws.com: 'https://a:1'}, caFile: x, regions: x, deadline: x, attemptTimeout: x, maxInFlight: x, rate: 7, burst: x}
   clockSkew: x
   arnPatterns: true
   admin: {address: x}
@@ -185,6 +185,7 @@ server:
         region: some("eu-west-2"),
         provers: vec!["sts".into()],
         sts_ca_file: some(""),
+        sts_endpoints: vec!["sts.amazonaws.com=https://b:2".into()],
         sts_regions: vec!["eu-west-1".into(), "eu-west-2,eu-west-3".into()],
         sts_deadline: some("1s"),
         sts_attempt_timeout: some("500ms"),
@@ -200,10 +201,11 @@ server:
         ..Overrides::default()
     };
     let loaded = load(text, &flags, &Environment::default()).unwrap();
-    assert_eq!(told(loaded.warnings), "");
+    assert_eq!(told(loaded.warnings), "--sts-regions: has no effect yet: the regions that are asked are bounded by a later version\n");
     let config = loaded.value;
     assert_eq!((config.listen.port, config.bootstrap.hostname.as_str(), config.bootstrap.kubeconfig_pregenerated), (2, "b", false));
     assert_eq!((config.region.as_deref(), config.provers.as_slice()), (Some("eu-west-2"), [ProverKind::Sts].as_slice()));
+    assert_eq!(config.sts.endpoints.of("sts.amazonaws.com").map(|endpoint| endpoint.to_string()).as_deref(), Some("b:2"));
     assert_eq!(config.sts.regions.map(|regions| regions.len()), Some(3));
     assert_eq!((config.sts.deadline, config.sts.rate, config.clock_skew), (Duration::from_secs(1), None, Duration::ZERO));
     assert_eq!(config.answer, AnswerSettings { deny_status: DenyStatus::Forbidden, access_log: AccessLog::All });
@@ -261,7 +263,12 @@ Server:
         folder = folder.path().display(),
         ca = ca.display(),
     );
-    let config = file(&text);
+    let loaded = load(&text, &Overrides::default(), &Environment::default()).unwrap();
+    insta::assert_snapshot!(told(loaded.warnings), @r"
+    config.yaml:31: server.sts.regions: has no effect yet: the regions that are asked are bounded by a later version
+    config.yaml:35: server.sts.rate: has no effect yet: the rate of calls is bounded by a later version
+    ");
+    let config = loaded.value;
     assert_eq!((config.cluster_id.as_str(), config.partition), ("0123", Partition::AwsUsGov));
     assert_eq!(config.listen, ListenSettings { address: "::".parse().unwrap(), port: 8443 });
     let bootstrap = BootstrapSettings {
@@ -275,7 +282,8 @@ Server:
     assert_eq!((config.ec2.qps, config.ec2.burst), (20, 6));
     assert_eq!(config.provers, [ProverKind::Sts, ProverKind::Offline]);
     assert_eq!(config.offline.unwrap().bundle, folder.path());
-    assert_eq!(config.sts.endpoints["sts.us-gov-west-1.amazonaws.com"], Endpoint { host: "10.1.2.3".into(), port: 8443 });
+    let endpoint = config.sts.endpoints.of("sts.us-gov-west-1.amazonaws.com").map(|endpoint| endpoint.to_string());
+    assert_eq!(endpoint.as_deref(), Some("10.1.2.3:8443"));
     assert_eq!(config.sts.ca_files, [ca]);
     assert_eq!(config.sts.regions.as_deref(), Some(["us-gov-west-1".to_owned(), "us-gov-east-1".to_owned()].as_slice()));
     assert_eq!((config.sts.deadline, config.sts.attempt_timeout), (Duration::from_secs(4), Duration::from_millis(1500)));
@@ -399,7 +407,7 @@ fn says_which_flag_or_variable_is_wrong() {
         port: some("x"),
         sts_deadline: some("5"),
         backend_mode: vec!["MountedFile,Mounted".into()],
-        sts_endpoints: vec!["sts.amazonaws.com".into(), "sts.amazonaws.com=https://a:1,x=https://a:1".into()],
+        sts_endpoints: vec!["sts.amazonaws.com".into(), "sts.amazonaws.com=https://a:1,x=https://a:1,sts.amazonaws.com=https://b:1".into()],
         cluster_id: some(""),
         ..Overrides::default()
     };
@@ -410,6 +418,7 @@ fn says_which_flag_or_variable_is_wrong() {
     AWS_REGION: expected a region such as eu-west-1, found "?"
     --sts-endpoints: expected host=https://host:port, found "sts.amazonaws.com"
     --sts-endpoints: expected a host of STS, found "x"
+    --sts-endpoints: the host is there twice: "sts.amazonaws.com"
     --sts-deadline: expected a duration with its unit, such as 500ms, 5s or 1m30s, found "5"
     AWS_CA_BUNDLE: cannot read "/nonexistent": No such file or directory (os error 2)
     --port: expected a number from 0 to 65535, found "x"
@@ -459,7 +468,7 @@ server:
   region: us-gov-west-1
   reusePort: true
   cache: {ttl: 5m, maxBytes: 8MiB, negativeTtl: 30s, staleIfDown: false, size: 1}
-  sts: {burst: 5, dedline: 5s}
+  sts: {burst: 5, dedline: 5s, regions: [eu-west-1]}
   offline: {keys: x}
   reservedPrefixConfig:
   - {backendmode: CRD, usernamePrefixReserveList: [a]}
@@ -482,6 +491,7 @@ server:
     config.yaml:12: server.cache: unknown key "size"
     config.yaml:13: server.sts.burst: has no effect without a rate
     config.yaml:13: server.sts: unknown key "dedline"; did you mean deadline?
+    config.yaml:13: server.sts.regions[0]: has no effect yet: the regions that are asked are bounded by a later version
     config.yaml:14: server.offline: unknown key "keys"
     config.yaml:16: server.reservedPrefixConfig[0]: has no effect, for CRD is not among the backend modes
     config.yaml:17: server.reservedPrefixConfig[1].backendmode: the backend mode File is deprecated: use MountedFile

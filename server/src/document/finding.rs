@@ -5,12 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::tree::Position;
+use crate::telemetry::escape::Escaped;
 
 /// Errors and warnings that are kept of one load, each. A document of 1 MiB can be wrong in 100 000 places; nobody reads more than the first.
 const KEPT: usize = 100;
 
 /// Characters of a value that a message repeats.
 const SHOWN_CHARS: usize = 80;
+
+/// Bytes of a file's name that a message repeats: Linux' `PATH_MAX`, for of a long path it is the end that tells.
+const FILE_MAX_BYTES: usize = 4096;
 
 /// Where a value stands.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,17 +45,17 @@ impl Place {
     }
 }
 
-/// Writes the place as the beginning of a message: `config.yaml:12: server.port: `, `--port: `.
+/// Writes the place as the beginning of a message: `config.yaml:12: server.port: `, `--port: `. The file's name and the keys are outside text, and escaped.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { file, position, key } => {
-                f.write_str(file)?;
+                write!(f, "{}", Escaped(file).up_to(FILE_MAX_BYTES))?;
                 if let Some(position) = position {
                     write!(f, ":{}", position.line)?;
                 }
                 f.write_str(": ")?;
-                if key.is_empty() { Ok(()) } else { write!(f, "{key}: ") }
+                if key.is_empty() { Ok(()) } else { write!(f, "{}: ", Escaped(key)) }
             }
             Self::Flag(name) | Self::Environment(name) => write!(f, "{name}: "),
             Self::Nowhere => Ok(()),
@@ -173,22 +177,6 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// Text from a document without quotes, such as a key in a path: all but printable ASCII is escaped, and it is cut at 80 characters.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for character in text.chars().take(SHOWN_CHARS) {
-        if character.is_ascii_graphic() || character == ' ' {
-            out.push(character);
-        } else {
-            out.extend(character.escape_unicode());
-        }
-    }
-    if text.chars().nth(SHOWN_CHARS).is_some() {
-        out.push('…');
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,9 +207,11 @@ mod tests {
     #[test]
     fn shows_no_control_characters_and_no_marks_of_direction() {
         assert_eq!(Shown("a\u{1b}[2J\n\u{202e}b").to_string(), r#""a\u{1b}[2J\n\u{202e}b""#);
-        assert_eq!(escaped("a\u{1b}[2J\n\u{202e}b'"), r"a\u{1b}[2J\u{a}\u{202e}b'");
+        let file = Arc::from("a\u{1b}[2J\n\u{202e}b'");
+        let place = Place::File { file, position: None, key: "c\u{1b}[2J\n\u{202e}d'".into() };
+        assert_eq!(place.to_string(), r"a\u{1b}[2J\u{a}\u{202e}b': c\u{1b}[2J\u{a}\u{202e}d': ");
         let long = "x".repeat(1000);
-        assert_eq!(escaped(&long).chars().count(), SHOWN_CHARS + 1);
+        assert_eq!(Place::File { file: "".into(), position: None, key: long.clone() }.to_string().len(), ": ".len() + 256 + "…: ".len());
         assert_eq!(Shown(&long).to_string().chars().count(), SHOWN_CHARS + 3);
     }
 }

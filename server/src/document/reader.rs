@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::finding::{Findings, Place, Shown, escaped};
+use super::finding::{Findings, Place, Shown};
 use super::tree::{Entry, Node, Position, Value};
 
 /// A map whose keys are taken one by one; those that nobody took are unknown.
@@ -87,8 +87,7 @@ impl<'a> Section<'a> {
     /// All keys and values: for maps whose keys are not ours.
     #[must_use]
     pub fn into_fields(self) -> Vec<(&'a str, Field<'a>)> {
-        let field =
-            |entry: &'a Entry| (entry.key.as_str(), Field { node: &entry.node, origin: self.origin.below(&escaped(&entry.written)) });
+        let field = |entry: &'a Entry| (entry.key.as_str(), Field { node: &entry.node, origin: self.origin.below(&entry.written) });
         self.entries.iter().map(field).collect()
     }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
-use super::finding::{Error, Errors, Findings, Place, Shown, escaped};
+use super::finding::{Error, Errors, Findings, Place, Shown};
+use crate::telemetry::escape::Escaped;
 
 /// Largest document, in bytes. What Kubernetes takes for a ConfigMap, the other place where such documents live:
 /// <https://kubernetes.io/docs/concepts/configuration/configmap/#motivation>.
@@ -117,7 +118,7 @@ pub fn parse(file: &Arc<str>, bytes: &[u8]) -> Result<Node, Errors> {
             Err(error) => {
                 let mark = error.marker();
                 let position = Position { line: mark.line().max(1), column: mark.col().saturating_add(1) };
-                return Err(fail(Some(position), format!("not YAML: {}", escaped(&error.kind().to_string()))));
+                return Err(fail(Some(position), format!("not YAML: {}", Escaped(&error.kind().to_string()))));
             }
         };
         builder.event(event, Position::of(&span)).map_err(Errors::from)?;

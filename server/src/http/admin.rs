@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Response, StatusCode};
 use tokio::net::TcpListener;
 
+use super::respond::{page, text};
 use super::serve::{self, Drained, Limits, Peer, Refusals};
 use crate::metrics::{self, Metrics};
 
@@ -75,7 +75,7 @@ impl Admin {
         match path {
             "/metrics" if trusted && reading => page(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics.encode()),
             "/readyz" => self.readiness(verbose),
-            _ => text(StatusCode::OK, "ok".to_owned()),
+            _ => text(StatusCode::OK, "ok"),
         }
     }
 
@@ -84,7 +84,7 @@ impl Admin {
         let ready = checks.iter().all(|check| check.ok || !check.required);
         let (status, word) = if ready { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
         if !verbose {
-            return text(status, word.to_owned());
+            return text(status, word);
         }
         let mut lines = String::new();
         for Check { name, ok, required } in checks {
@@ -96,20 +96,6 @@ impl Admin {
         lines.push('\n');
         text(status, lines)
     }
-}
-
-fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    page(status, "text/plain; charset=utf-8", body)
-}
-
-fn page(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
 }
 
 /// Listens where probes look, or warns and does without.

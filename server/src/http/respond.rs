@@ -9,7 +9,7 @@
 //! | STS cannot say | 504 | the same | `sts_error` |
 //! | our own limits | 503 | the same | `sts_error` |
 //! | we are broken | 500 | text | – (`arngate_panics_total`) |
-//! | not a POST, not a TokenReview, too large | 405, 400, 413 | text | `malformed_request` |
+//! | not a POST, not a TokenReview, too slow, too large | 405, 400, 408, 413 | text | `malformed_request` |
 //!
 //! Why these statuses: kube-apiserver tries a 429, 500, 502 or 504 five times, a 503 not again; a 403 it logs as a failure of the webhook. What it does with
 //! each was measured; `docs/operations.md` has the table.
@@ -18,7 +18,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Response, StatusCode};
 
 use crate::authenticate::{AuthError, Ending, User, Verdict};
@@ -56,6 +56,9 @@ pub enum Malformed {
     /// Not a TokenReview.
     #[error(transparent)]
     Review(#[from] review::MalformedReview),
+    /// The body took too long.
+    #[error("the request body did not come within 10 s")]
+    Slow,
     /// Larger than any TokenReview of ours.
     #[error("the request body is larger than 64 KiB")]
     TooLarge,
@@ -68,6 +71,7 @@ impl Malformed {
         let status = match self {
             Self::Broken | Self::Review(_) => StatusCode::BAD_REQUEST,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         };
         let mut response = text(status, format!("{self}\n"));
@@ -101,8 +105,8 @@ impl<'a> Names<'a> {
     /// The user's uid: account and unique id, or nothing of AWS for a scrubbed account.
     #[must_use]
     pub fn uid(&self) -> Uid<'a> {
-        match self.verdict.identity.filter(|_| !self.verdict.scrubbed) {
-            Some(identity) => Uid::Aws { account_id: identity.identity().account_id(), user_id: identity.identity().user_id() },
+        match self.verdict.shown_signer() {
+            Some(signer) => Uid::Aws { account_id: signer.identity.account_id(), user_id: signer.identity.user_id() },
             None => Uid::Administrative(self.username()),
         }
     }
@@ -176,8 +180,8 @@ pub fn answer(verdict: &Verdict<'_>, api_version: ApiVersion, deny_status: DenyS
 
 fn write_user(verdict: &Verdict<'_>, user: &User<'_>, api_version: ApiVersion, body: &mut Vec<u8>) {
     let names = Names { verdict, user };
-    let identity = verdict.identity.filter(|_| !verdict.scrubbed);
-    let extra = || identity.map(|identity| Extra { identity: identity.identity(), access_key_id: identity.access_key_id() });
+    let signer = verdict.shown_signer();
+    let extra = || signer.map(|signer| Extra { identity: signer.identity, access_key_id: signer.proof.access_key_id() });
     let (username, uid) = (&names.username(), &names.uid());
     match user {
         User::Account(_) => {
@@ -212,7 +216,9 @@ pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>>
 pub fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -64,7 +64,7 @@ pub struct Limits {
     /// How long requests may go on after the stop. Default 10 s: longer than our deadline for STS, less than the 30 s that Kubernetes waits before
     /// it kills.
     pub drain: Duration,
-    /// How long, after the stop, a new connection may take to send the request that it was made for. Default 1 s.
+    /// How long, after the stop, a new connection may take for TLS, and then to send the request that it was made for. Default 1 s each.
     pub drain_first_request: Duration,
     /// Connections at once, those in the handshake included. Beyond it the one that has been idle longest is closed for the new one (first
     /// of those that never sent a request), and where none is idle the new one is. Default 8 192; whoever knows the memory limit sets less.
@@ -475,9 +475,16 @@ impl<H: Handler> Connection<H> {
             return;
         }
         let Some(acceptor) = self.tls.clone() else { return self.speak(stream, false).await };
+        let mut stop = self.stop.clone();
+        let too_late = async {
+            // A sender that is gone says the same.
+            let _ = stop.wait_for(|stop| *stop).await;
+            sleep(self.limits.drain_first_request).await;
+        };
         let handshake = tokio::select! {
             handshake = timeout(self.limits.handshake, acceptor.accept(stream)) => handshake,
             () = self.place.activity.evict.notified() => return,
+            () = too_late => return tracing::debug!(client = %self.peer.address, "TLS handshake was not done in time before the end"),
         };
         match handshake {
             Ok(Ok(stream)) => {
@@ -744,9 +751,12 @@ mod tests {
         let connection = tokio::spawn(connection);
         client.send_request(request("/")).await.unwrap();
         let mut silent = server.connect_tls("h2").await;
+        // Whether or not it has been accepted by then.
+        let mut without_tls = server.connect().await;
         server.stop();
         connection.await.unwrap().unwrap();
         until_closed(&mut silent).await;
+        until_closed(&mut without_tls).await;
         assert_eq!(server.ended.await.unwrap(), Drained { cut_off: 0 });
     }
 

@@ -5,16 +5,18 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::time::timeout;
 
 use super::respond::{self, Answer, DenyStatus, Malformed, Names};
 use super::serve::Peer;
-use crate::authenticate::{AuthError, User, Verdict, authenticate};
+use crate::authenticate::{AuthError, Signer, User, Verdict, authenticate};
 use crate::clock::{Clock, Now};
 use crate::cluster::Cluster;
 use crate::metrics::{self, Metrics};
@@ -24,6 +26,10 @@ use crate::telemetry::{Admission, Level, LineBudget, Log, Record, Value, audit};
 
 /// Largest request body, in bytes: sixteen times the longest token of ours, so that other people's tokens are refused by what they are.
 pub const BODY_MAX_BYTES: usize = 64 << 10;
+
+/// How long a body may take, from the head on. An API server sends both at once; whoever sends a body drop by drop would keep his connection
+/// busy, which is not closed to make room for others.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which requests leave a line in the log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,7 +59,7 @@ pub struct Webhook {
 pub struct Parts {
     /// The cluster that it answers for.
     pub cluster: Arc<Cluster>,
-    /// Read once for each request, and once for its latency.
+    /// Read once for each request, when all of it is there, and once for its latency.
     pub clock: Arc<dyn Clock>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
@@ -128,14 +134,17 @@ impl Webhook {
     where
         B: Body<Data = Bytes> + Unpin,
     {
+        let body = if *place.method == Method::POST { read(body).await } else { Err(Malformed::Method) };
+        // Only now, with the whole token at hand: its age must not be judged by a clock that was read before somebody took his time to send it.
         let now = self.clock.now();
-        let answer = match self.review(cluster, place, body, now).await {
-            Ok(answer) => answer,
-            Err(malformed) => {
-                self.log_malformed(place, malformed, now);
-                malformed.answer()
-            }
+        let answer = match body {
+            Ok(body) => self.review(cluster, place, &body, now).await,
+            Err(malformed) => Err(malformed),
         };
+        let answer = answer.unwrap_or_else(|malformed| {
+            self.log_malformed(place, malformed, now);
+            malformed.answer()
+        });
         if let Some(result) = answer.result {
             let took = self.clock.now().monotonic.saturating_sub(now.monotonic);
             self.metrics.authenticate_latency(result, took.as_secs_f64());
@@ -143,15 +152,8 @@ impl Webhook {
         answer.response
     }
 
-    async fn review<B>(&self, cluster: &Arc<Cluster>, place: &Place<'_>, body: B, now: Now) -> Result<Answer, Malformed>
-    where
-        B: Body<Data = Bytes> + Unpin,
-    {
-        if *place.method != Method::POST {
-            return Err(Malformed::Method);
-        }
-        let body = read(body).await?;
-        let review = ReviewRequest::parse(&body)?;
+    async fn review(&self, cluster: &Arc<Cluster>, place: &Place<'_>, body: &[u8], now: Now) -> Result<Answer, Malformed> {
+        let review = ReviewRequest::parse(body)?;
         let answer = authenticate(cluster, review.token.as_bytes(), now, |verdict| {
             self.count(&verdict);
             self.log_verdict(place, &verdict, now);
@@ -161,7 +163,7 @@ impl Webhook {
     }
 
     fn count(&self, verdict: &Verdict<'_>) {
-        if verdict.identity.is_some_and(|identity| identity.source() == Source::Offline) {
+        if verdict.signer.is_some_and(|signer| signer.proof.source() == Source::Offline) {
             self.metrics.proved_offline();
         }
         match &verdict.user {
@@ -173,20 +175,19 @@ impl Webhook {
 
     fn log_verdict(&self, place: &Place<'_>, verdict: &Verdict<'_>, now: Now) {
         let request = place.for_log();
-        let shown = verdict.identity.filter(|_| !verdict.scrubbed);
-        if let (AccessLog::All, Some(proved)) = (self.access_log, shown) {
-            let identity = proved.identity();
+        let shown = verdict.shown_signer();
+        if let (AccessLog::All, Some(Signer { identity, proof })) = (self.access_log, shown) {
             let proof = audit::Proof {
-                access_key_id: proved.access_key_id(),
+                access_key_id: proof.access_key_id(),
                 account_id: identity.account_id(),
                 arn: identity.arn(),
                 session: identity.session_name(),
-                sts_endpoint: proved.sts_host(),
+                sts_endpoint: proof.sts_host(),
                 user_id: identity.user_id(),
             };
             audit::sts_response(&self.log, now.unix, &request, &proof);
         }
-        let arn = || shown.map(|proved| proved.identity().canonical_arn().to_string());
+        let arn = || shown.map(|signer| signer.identity.canonical_arn().to_string());
         match &verdict.user {
             Ok(user) if self.access_log == AccessLog::All => {
                 let Some(names) = Names::of(verdict) else { return };
@@ -198,7 +199,7 @@ impl Webhook {
                 let grant = audit::Grant {
                     arn: arn.as_deref(),
                     groups: &groups,
-                    sts_endpoint: verdict.identity.map_or("", |proved| proved.sts_host()),
+                    sts_endpoint: verdict.signer.map_or("", |signer| signer.proof.sts_host()),
                     uid: &uid,
                     username: &username,
                 };
@@ -219,6 +220,19 @@ impl Webhook {
         }
     }
 
+    /// Tells how many denials were not told, if any: for the end, when no later line does.
+    pub fn tell_left_out(&self) {
+        self.log_left_out(self.denied_lines.take_left_out(), self.clock.now());
+    }
+
+    fn log_left_out(&self, lines: u64, now: Now) {
+        if lines > 0 {
+            let fields = [("lines", Value::Unsigned(lines))];
+            self.log
+                .write(now.unix, &Record { level: Level::Warning, message: "more access was denied than is told here", fields: &fields });
+        }
+    }
+
     /// Whether one more denial may be told; tells how many were not, if any.
     fn may_log_denied(&self, now: Now) -> bool {
         match self.access_log {
@@ -229,12 +243,7 @@ impl Webhook {
                     false
                 }
                 Admission::Write { left_out } => {
-                    if left_out > 0 {
-                        let count = left_out.to_string();
-                        let fields = [("lines", Value::Outside(&count))];
-                        let record = Record { level: Level::Warning, message: "more access was denied than is told here", fields: &fields };
-                        self.log.write(now.unix, &record);
-                    }
+                    self.log_left_out(left_out, now);
                     true
                 }
             },
@@ -243,8 +252,15 @@ impl Webhook {
     }
 }
 
-/// Reads a body, up to [`BODY_MAX_BYTES`].
-async fn read<B>(mut body: B) -> Result<Bytes, Malformed>
+/// Reads a body, up to [`BODY_MAX_BYTES`] and for [`BODY_TIMEOUT`].
+async fn read<B>(body: B) -> Result<Bytes, Malformed>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    timeout(BODY_TIMEOUT, read_whole(body)).await.unwrap_or(Err(Malformed::Slow))
+}
+
+async fn read_whole<B>(mut body: B) -> Result<Bytes, Malformed>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -275,5 +291,42 @@ pub fn handler(
     move |peer, request| {
         let webhook = Arc::clone(&webhook);
         async move { webhook.handle(peer, request).await }.boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::{StreamExt as _, stream};
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    async fn read_frames(frames: impl stream::Stream<Item = Vec<u8>> + Unpin) -> Result<Bytes, Malformed> {
+        read(StreamBody::new(frames.map(|data| Ok::<_, Infallible>(Frame::data(Bytes::from(data)))))).await
+    }
+
+    #[tokio::test]
+    async fn joins_the_pieces_of_a_body_up_to_its_bound() {
+        assert_eq!(read_frames(stream::iter([])).await.unwrap(), "");
+        assert_eq!(read_frames(stream::iter([b"abc".to_vec()])).await.unwrap(), "abc");
+        assert_eq!(read_frames(stream::iter([b"".to_vec(), b"a".to_vec(), b"".to_vec(), b"bc".to_vec()])).await.unwrap(), "abc");
+        let half = vec![b'a'; BODY_MAX_BYTES / 2];
+        assert_eq!(read_frames(stream::iter([half.clone(), half.clone()])).await.unwrap().len(), BODY_MAX_BYTES);
+        assert_eq!(read_frames(stream::iter([half.clone(), half, b"a".to_vec()])).await, Err(Malformed::TooLarge));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_given_up() {
+        let start = tokio::time::Instant::now();
+        assert_eq!(read_frames(stream::iter([b"{".to_vec()]).chain(stream::pending())).await, Err(Malformed::Slow));
+        assert_eq!(start.elapsed(), BODY_TIMEOUT);
+        let answer = Malformed::Slow.answer();
+        assert_eq!(
+            (answer.response.status().as_u16(), Malformed::Slow.to_string().as_str()),
+            (408, "the request body did not come within 10 s")
+        );
     }
 }

@@ -19,15 +19,16 @@ use arngate_server::clock::{Clock, ManualClock};
 use arngate_server::http::respond::DenyStatus;
 use arngate_server::http::webhook::AccessLog;
 use arngate_server::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
-use arngate_server::metrics::Metrics;
+use arngate_server::metrics::{Metrics, StsRegion};
 use arngate_server::prover::offline::{Bundle, Day, Derivation, Keyring};
-use arngate_server::prover::sts::{Client, Config, Endpoints};
+use arngate_server::prover::sts::{Client, Config, Endpoints, Observer};
 use arngate_server::prover::{Chain, Prover, Realm};
 use arngate_server::telemetry::{Captured, Format, Level, Log};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -44,6 +45,8 @@ pub struct Setup {
     pub bundle: bool,
     pub sts: bool,
     pub sts_unreachable: bool,
+    /// Whoever proves a token by STS panics once it has answered.
+    pub panics: bool,
     pub quick_time_outs: bool,
     pub scrubbed: bool,
     pub deny_status: DenyStatus,
@@ -56,6 +59,7 @@ impl Default for Setup {
             bundle: false,
             sts: true,
             sts_unreachable: false,
+            panics: false,
             quick_time_outs: false,
             scrubbed: false,
             deny_status: DenyStatus::Ok,
@@ -189,6 +193,32 @@ impl Fixture {
         self.request(protocol, "POST", "/authenticate?timeout=30s", body).await
     }
 
+    /// Sends a TokenReview over HTTP/1.1, and its body only after `meanwhile`, when the server waits for it; what was answered.
+    pub async fn review_late(&self, body: &str, meanwhile: impl FnOnce()) -> String {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let connector = TlsConnector::from(Arc::clone(&self.client));
+        let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        let length = body.len();
+        let head = format!(
+            "POST /authenticate HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut interim = [0; 25];
+        stream.read_exact(&mut interim).await.unwrap();
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+        meanwhile();
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Stops the server, and waits until it has ended.
+    pub async fn stop(&mut self) {
+        drop(self.stop.take());
+        (&mut self.running).await.unwrap();
+    }
+
     pub async fn request(&self, protocol: Protocol, method: &str, path: &str, body: &str) -> Reply {
         let mut config = ClientConfig::clone(&self.client);
         config.alpn_protocols = vec![match protocol {
@@ -247,9 +277,20 @@ fn chain(setup: &Setup, fake: &FakeSts, metrics: &Arc<Metrics>) -> Chain {
             config.attempt_timeout = Duration::from_millis(200);
             config.deadline = Duration::from_millis(400);
         }
-        provers.push(Prover::Sts(Client::new(config, Arc::clone(metrics) as _).unwrap()));
+        let observer: Arc<dyn Observer> = if setup.panics { Arc::new(Panics) } else { Arc::clone(metrics) as _ };
+        provers.push(Prover::Sts(Client::new(config, observer).unwrap()));
     }
     Chain::new(provers).unwrap()
+}
+
+/// A fault of ours in the middle of a proof.
+#[derive(Debug)]
+struct Panics;
+
+impl Observer for Panics {
+    fn response(&self, _: u16, _: StsRegion) {
+        panic!("on purpose");
+    }
 }
 
 /// An address where nobody listens.

@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arngate_core::Partition;
+#[cfg(unix)]
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use super::bundle::{self, Bundle, DailyKey, KeyMaterial, Principal, PrincipalError};
@@ -61,14 +63,21 @@ fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     if files.is_empty() { Err(io::Error::other("there is no bundle in this folder")) } else { Ok(files) }
 }
 
-/// Reads a file that only its owner, and perhaps its group, can read. What was judged is what is read: the open file.
+/// Reads a file that only its owner, and perhaps its group, can read. What is judged is what is read: the open file, not whatever has its name.
 fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Opening a pipe or a device could wait for ever.
-    if !fs::metadata(path)?.is_file() {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        // Opening a pipe would wait for somebody to write, and opening a terminal could make it ours.
+        options.custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
+    }
+    let file = options.open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt as _;
@@ -335,6 +344,12 @@ mod tests {
         assert!(empty.ends_with(": there is no bundle in this folder"), "{empty}");
         symlink("nowhere", folder.path().join("dangling")).unwrap();
         assert_eq!(errors_of(folder.path(), folder.path()), "dangling: No such file or directory (os error 2)");
+        // Nobody writes into the pipe, and nobody waits for that.
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        if made.is_ok_and(|status| status.success()) {
+            assert_eq!(errors_of(folder.path(), &pipe), "pipe: not a regular file");
+        }
         assert!(load(Path::new("/dev/null"), Partition::Aws).unwrap_err().to_string().ends_with("not a regular file"));
     }
 

@@ -117,7 +117,7 @@ impl Client {
     /// [`ConfigError`].
     pub fn new(config: Config, observer: Arc<dyn Observer>) -> Result<Self, ConfigError> {
         let roots = Roots::load(&config.ca_files)?;
-        let connector = Connector::new(config.endpoints.clone(), &config.proxy, roots, config.connect_timeout)?;
+        let connector = Connector::new(&config, roots)?;
         Ok(Self::with_connector(&config, connector, observer))
     }
 
@@ -228,11 +228,12 @@ impl Shared {
         };
         let status = response.status().as_u16();
         self.observer.response(status, call.region);
-        match timeout_at(end, read_body(response)).await.map_err(late)? {
-            Ok(body) => response::read(status, &body),
-            // A 429 is a throttle whatever it says.
-            Err(_) if status == 429 => response::read(status, &[]),
-            Err(cause) => Err(Failure::Unavailable(cause)),
+        match timeout_at(end, read_body(response)).await.map_err(late) {
+            Ok(Ok(body)) => response::read(status, &body),
+            // A 429 is a throttle whatever it says, and whether or not it comes to its end.
+            Ok(Err(_)) | Err(_) if status == 429 => response::read(status, &[]),
+            Ok(Err(cause)) => Err(Failure::Unavailable(cause)),
+            Err(failure) => Err(failure),
         }
     }
 }

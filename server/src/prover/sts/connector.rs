@@ -7,7 +7,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -30,8 +30,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
-use super::ConfigError;
 use super::roots::Roots;
+use super::{Config, ConfigError};
+use crate::document::reader::integer;
 
 /// Where STS listens.
 const PORT: u16 = 443;
@@ -43,8 +44,14 @@ const LOOK_UPS: usize = 16;
 /// Where to *connect* for a host of STS: a private endpoint, a relay, a test. SNI, Host and the certificate check stay the token's host.
 ///
 /// Such a connection is direct, whatever proxies the environment names: the operator has said where it goes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default, Eq, PartialEq)]
 pub struct Endpoints(BTreeMap<Box<str>, Authority>);
+
+impl fmt::Debug for Endpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl Endpoints {
     /// Says where to connect for `host`, which must be one of ours.
@@ -52,8 +59,10 @@ impl Endpoints {
     /// # Syntax
     ///
     /// ```text
-    /// url = "https://" host ":" port        ; and nothing else
+    /// url = "https://" ( dns-name / IPv4 / "[" IPv6 "]" ) ":" port
     /// ```
+    ///
+    /// Path, query and user would have no meaning: what is sent is the token's own request, byte for byte.
     ///
     /// # Errors
     ///
@@ -62,6 +71,17 @@ impl Endpoints {
         hosts.judge(host).map_err(EndpointError::Host)?;
         let authority = Authority::parse(url).ok_or(EndpointError::Url)?;
         if self.0.insert(host.into(), authority).is_some() { Err(EndpointError::Repeated) } else { Ok(()) }
+    }
+
+    /// Takes those of `others` too; where both have a host, these count.
+    pub fn override_with(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    /// Where to connect for `host`, written as `host:port`, if that was said.
+    #[must_use]
+    pub fn of(&self, host: &str) -> Option<impl fmt::Display> {
+        self.0.get(host)
     }
 }
 
@@ -88,15 +108,14 @@ struct Authority {
 
 impl Authority {
     fn parse(url: &str) -> Option<Self> {
-        let authority = url.strip_prefix("https://")?;
-        let (host, port) = authority.rsplit_once(':')?;
-        if host.is_empty() || port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        let port = port.parse().ok().filter(|port| *port != 0)?;
-        let uri: Uri = url.parse().ok()?;
-        // No user information, path or query: what is left of the text is the host.
-        (uri.host() == Some(host)).then(|| Self { host: host.into(), port })
+        let (host, port) = url.strip_prefix("https://")?.rsplit_once(':')?;
+        let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            // An IPv6 address needs its brackets: without them nobody knows where the port begins.
+            None => !host.contains(':') && ServerName::try_from(host).is_ok(),
+        };
+        let port = integer(1..=u16::MAX)(port).ok()?;
+        is_host.then(|| Self { host: host.into(), port })
     }
 
     /// For [`HttpConnector`], which looks at the host and the port only.
@@ -190,39 +209,54 @@ struct Shared {
     matcher: Matcher,
     roots: Roots,
     connect_timeout: Duration,
+    attempt_timeout: Duration,
     http: HttpConnector<Resolver>,
 }
 
 impl Connector {
-    pub(super) fn new(endpoints: Endpoints, proxy: &ProxySettings, roots: Roots, connect_timeout: Duration) -> Result<Self, ConfigError> {
-        Self::with_resolver(endpoints, proxy, roots, connect_timeout, |host| (host, 0).to_socket_addrs())
+    pub(super) fn new(config: &Config, roots: Roots) -> Result<Self, ConfigError> {
+        Self::with_resolver(config, roots, |host| (host, 0).to_socket_addrs())
     }
 
-    pub(super) fn with_resolver(
-        endpoints: Endpoints,
-        proxy: &ProxySettings,
-        roots: Roots,
-        connect_timeout: Duration,
-        resolve: Resolve,
-    ) -> Result<Self, ConfigError> {
+    pub(super) fn with_resolver(config: &Config, roots: Roots, resolve: Resolve) -> Result<Self, ConfigError> {
         let mut http = HttpConnector::new_with_resolver(Resolver { resolve, places: Arc::new(Semaphore::new(LOOK_UPS)) });
         http.enforce_http(false);
         http.set_nodelay(true);
-        Ok(Self(Arc::new(Shared { endpoints, matcher: proxy.matcher()?, roots, connect_timeout, http })))
+        Ok(Self(Arc::new(Shared {
+            endpoints: config.endpoints.clone(),
+            matcher: config.proxy.matcher()?,
+            roots,
+            connect_timeout: config.connect_timeout,
+            attempt_timeout: config.attempt_timeout,
+            http,
+        })))
     }
 }
 
 impl Shared {
+    /// All of a connection, within the time of an attempt. The attempt has that time itself, but the pool finishes a connection in a task of its own when
+    /// another has become free meanwhile, and a peer that says nothing in the middle of a handshake would keep that one for ever.
     async fn connect(&self, uri: &Uri) -> Result<PooledStream, ConnectError> {
         let host = uri.host().ok_or_else(|| ConnectError::lasting("the request has no host"))?;
-        let transport = self.transport(host).await?;
-        Ok(PooledStream(TokioIo::new(self.tls(host, transport).await?)))
+        let connecting = async { self.tls(host, self.transport(host).await?).await };
+        match timeout(self.attempt_timeout, connecting).await {
+            Ok(connected) => Ok(PooledStream(TokioIo::new(connected?))),
+            Err(_) => {
+                let told = format!("no connection on which {host} speaks TLS within {} ms", self.attempt_timeout.as_millis());
+                Err(ConnectError::Other { told, passing: true })
+            }
+        }
     }
 
     /// A way to the host on which TLS can be spoken.
     async fn transport(&self, host: &str) -> Result<Box<dyn Transport>, ConnectError> {
         if let Some(endpoint) = self.endpoints.0.get(host) {
-            return Ok(Box::new(self.tcp(endpoint).await?));
+            return match self.tcp(endpoint).await {
+                Ok(stream) => Ok(Box::new(stream)),
+                // A name that the operator gave is no statement about the token's host.
+                Err(error @ ConnectError::NoSuchHost) => Err(ConnectError::lasting(format!("{endpoint}: {error}"))),
+                Err(error) => Err(error),
+            };
         }
         let target = Authority { host: host.into(), port: PORT };
         let uri: Uri = format!("https://{host}").parse().map_err(|_| ConnectError::lasting("the host makes no URI"))?;

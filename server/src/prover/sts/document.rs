@@ -300,6 +300,16 @@ mod tests {
         assert_eq!(error_code(deep.as_bytes()), None);
     }
 
+    #[test]
+    fn what_nests_deeply_is_stepped_over_or_refused() {
+        let deep = 30_000;
+        let error = format!(r#"{{"More":{}{},"Error":{{"Code":"A"}}}}"#, "[".repeat(deep), "]".repeat(deep));
+        assert_eq!(error_code(error.as_bytes()).as_deref(), Some("A"));
+        for body in [r#"{"Error":"#.repeat(deep), "[".repeat(deep), "<ErrorResponse>".repeat(deep)] {
+            assert_eq!(error_code(body.as_bytes()), None);
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {

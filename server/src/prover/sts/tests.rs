@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tower_service::Service as _;
 
 use super::connector::{Connector, Resolve};
 use super::roots::Roots;
@@ -395,6 +396,9 @@ fn an_endpoint_is_a_host_and_a_port_for_one_of_our_hosts() {
         "https://a b:8443",
         "https://::1:8443",
         "https://a/b:8443",
+        "https://a..b:8443",
+        "https://[a]:8443",
+        "https://[10.1.2.3]:8443",
     ] {
         assert_eq!(Endpoints::default().insert(HOST, bad, &hosts), Err(EndpointError::Url), "{bad}");
     }
@@ -404,6 +408,14 @@ fn an_endpoint_is_a_host_and_a_port_for_one_of_our_hosts() {
     }
     assert_eq!(endpoints.insert(HOST, "https://a:1", &hosts), Ok(()));
     assert_eq!(endpoints.insert(HOST, "https://a:2", &hosts), Err(EndpointError::Repeated));
+
+    let of = |endpoints: &Endpoints, host| endpoints.of(host).map(|endpoint| endpoint.to_string());
+    let (mut file, mut flags) = (Endpoints::default(), Endpoints::default());
+    file.insert(HOST, "https://a:1", &hosts).unwrap();
+    file.insert("sts.amazonaws.com", "https://a:1", &hosts).unwrap();
+    flags.insert(HOST, "https://[::1]:2", &hosts).unwrap();
+    file.override_with(flags);
+    assert_eq!((of(&file, HOST).as_deref(), of(&file, "sts.amazonaws.com").as_deref()), (Some("[::1]:2"), Some("a:1")));
 }
 
 /// A CONNECT proxy that leads to `port`, whatever it is asked for; it tells what it was asked.
@@ -507,9 +519,13 @@ fn a_ca_file_that_cannot_be_read_is_an_error_at_once() {
 
 /// A client whose DNS says what `resolve` says.
 fn with_dns(resolve: Resolve, own_region: Option<&str>, proxy: &ProxySettings) -> Arc<Realm> {
-    let config = Config::default();
-    let connector = Connector::with_resolver(Endpoints::default(), proxy, Roots::load(&[]).unwrap(), config.connect_timeout, resolve);
-    let client = Client::with_connector(&config, connector.unwrap(), Arc::new(()));
+    let config = Config { proxy: proxy.clone(), ..Config::default() };
+    with_dns_and(&config, resolve, own_region)
+}
+
+fn with_dns_and(config: &Config, resolve: Resolve, own_region: Option<&str>) -> Arc<Realm> {
+    let connector = Connector::with_resolver(config, Roots::load(&[]).unwrap(), resolve);
+    let client = Client::with_connector(config, connector.unwrap(), Arc::new(()));
     let chain = Chain::new(vec![Prover::Sts(client)]).unwrap();
     Arc::new(Realm::new("edge-1", Partition::Aws, own_region, 300, chain).unwrap())
 }
@@ -530,6 +546,37 @@ async fn a_region_that_does_not_exist_is_the_callers_fault() {
     assert_eq!(reason(with_dns(no_name, None, &proxy), made_up()).await, UNAVAILABLE);
     let around = ProxySettings { no: "amazonaws.com".into(), ..proxy };
     assert_eq!(reason(with_dns(no_name, None, &around), made_up()).await.0, "no-such-host");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_exist_is_not_the_callers_fault() {
+    let no_name: Resolve = |_| Err(io::Error::other("failed to lookup address information: Name or service not known"));
+    let mut endpoints = Endpoints::default();
+    endpoints.insert("sts.xx-north-7.amazonaws.com", "https://sts.internal:8443", &StsHosts::new(Partition::Aws)).unwrap();
+    let realm = with_dns_and(&Config { endpoints, ..Config::default() }, no_name, None);
+    let error = prove(realm, Signer { region: "xx-north-7", ..UNKNOWN }.token(), now()).await.unwrap_err();
+    assert_eq!((error.reason(), error.outcome(), error.fault()), UNAVAILABLE);
+    assert!(error.to_string().ends_with(": no connection: sts.internal:8443: there is no such host in DNS"), "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_waits_for_ends_too() {
+    // Connects, but never speaks.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut endpoints = Endpoints::default();
+    endpoints.insert(HOST, &format!("https://{}", silent.local_addr().unwrap()), &StsHosts::new(Partition::Aws)).unwrap();
+    let config = Config { endpoints, attempt_timeout: Duration::from_millis(20), ..Config::default() };
+    let mut connector = Connector::new(&config, Roots::load(&[]).unwrap()).unwrap();
+    let error = connector.call(format!("https://{HOST}/").parse().unwrap()).await.err().unwrap();
+    assert_eq!(error.to_string(), format!("no connection on which {HOST} speaks TLS within 20 ms"));
+}
+
+#[tokio::test]
+async fn a_429_that_does_not_come_to_its_end_is_a_throttle() {
+    let server = Server::start([Answer::Bytes(b"HTTP/1.1 429 X\r\ncontent-length: 100\r\n\r\nhalf".to_vec())]).await;
+    let config = Config { attempt_timeout: Duration::from_millis(200), ..server.config() };
+    let error = told(realm(vec![Prover::Sts(server.client_with(config))])).await;
+    assert_eq!((error, server.requests()), (format!("STS at {HOST}: throttled (status 429)"), 1));
 }
 
 #[tokio::test]

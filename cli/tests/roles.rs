@@ -352,7 +352,8 @@ fn an_endpoint_that_is_no_url_is_told_without_the_request() {
     let call = with_keys().arguments(arguments).variable("AWS_ENDPOINT_URL_STS", "foo").variable("AWS_SESSION_TOKEN", "secret-token");
     let outcome = call.run();
     assert_eq!(outcome.code, 1);
-    assert!(outcome.stderr.ends_with(": failed to apply endpoint `foo`\n"), "{}", outcome.stderr);
+    assert!(outcome.stderr.ends_with(": failed to apply endpoint `foo`: endpoint must contain scheme\n"), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("secret"), "{}", outcome.stderr);
 }
 
 #[test]

@@ -138,6 +138,7 @@ fn every_error_is_exit_code_1_and_help_is_none() {
         "token --bogus",
         "token -i",
         "server --port x",
+        "server --dev --port -1",
         "-v loud version",
         "version -o toml",
         "inspect --at yesterday x",
@@ -247,6 +248,25 @@ fn init_writes_into_the_folder_where_it_is_called_and_says_where_files_go() {
     }
     let kubeconfig = std::fs::read_to_string(folder.path().join("aws-iam-authenticator.kubeconfig")).unwrap();
     assert!(kubeconfig.contains("https://webhook.example.com:21362/authenticate"), "{kubeconfig}");
+
+    let again = arngate().arguments("init -i prod --hostname other.example.com").folder(folder.path()).run();
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    assert!(again.stderr.contains("level=info msg=\"loaded existing keypair\""), "{}", again.stderr);
+    assert!(again.stderr.contains("level=warning msg=\"other.example.com: the certificate that is there is not for"), "{}", again.stderr);
+}
+
+#[test]
+fn an_empty_config_flag_is_none() {
+    assert_eq!(arngate().arguments("version --config=").run().code, 0);
+    let outcome = with_keys().arguments("token -i prod --token-only -c").argument("").run();
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn a_region_that_is_none_is_refused_by_inspect_too() {
+    let outcome = arngate().arguments("inspect x --region US-EAST-1").run();
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""));
+    assert_eq!(outcome.stderr, "could not inspect: --region: expected a region such as eu-west-1, found \"US-EAST-1\"\n");
 }
 
 #[test]

@@ -335,6 +335,25 @@ fn a_process_gives_credentials() {
     let outcome = arngate().arguments("token -i prod").variable("HOME", home.path()).variable("PATH", "/usr/bin:/bin").run();
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     assert!(outcome.token_url().contains("ASIAPROCESS000000001"));
+    assert_eq!(outcome.stderr, "");
+
+    let ended = std::fs::read_to_string(&answer).unwrap().replace("2099-", "2020-");
+    std::fs::write(&answer, ended).unwrap();
+    for line in ["token -i prod", "token -i prod --token-only"] {
+        let outcome = arngate().arguments(line).variable("HOME", home.path()).variable("PATH", "/usr/bin:/bin").run();
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+        assert!(outcome.stderr.starts_with("Warning: the credentials ended at 2020-01-01T00:00:00Z"), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_no_url_is_told_without_the_request() {
+    let arguments = "token -i prod -r arn:aws:iam::123456789012:role/Admin -e secret-external-id";
+    let call = with_keys().arguments(arguments).variable("AWS_ENDPOINT_URL_STS", "foo").variable("AWS_SESSION_TOKEN", "secret-token");
+    let outcome = call.run();
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.stderr.ends_with(": failed to apply endpoint `foo`: endpoint must contain scheme\n"), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("secret"), "{}", outcome.stderr);
 }
 
 #[test]

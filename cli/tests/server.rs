@@ -29,6 +29,7 @@ fn serves_until_it_is_told_to_stop() {
     assert!(body.contains(r#""error":"the token does not begin with k8s-aws-v1.""#), "{body}");
     let mode = |name: &str| fs::metadata(server.folder.path().join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode("key.pem"), 0o600);
+    assert!(server.log().contains("health checks and metrics are at http://127.0.0.1:"), "{}", server.log());
     assert_eq!(server.stop(), Some(0));
 }
 
@@ -160,5 +161,22 @@ fn dev_heeds_no_address_file_or_folder() {
         assert_eq!(outcome.code, 1, "{arguments}");
         assert!(outcome.stderr.contains("does not go with --dev"), "{}", outcome.stderr);
         assert_eq!(outcome.stdout, "");
+    }
+}
+
+#[test]
+fn dev_says_that_it_does_not_heed_other_settings() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let warned = |more: &str| {
+        let outcome = arngate().arguments("server --dev -i prod -l text --port").argument(&port).arguments(more).run();
+        assert!(outcome.stderr.contains("another process listens there"), "{}", outcome.stderr);
+        outcome.stderr.contains("level=warning msg=\"--dev heeds --port, --cluster-id and the log's flags alone")
+    };
+    assert!(!warned(""));
+    for more in
+        ["--partition aws-cn", "--backend-mode CRD", "--deny-status=403", "--kubeconfig-pregenerated", "--feature-gates AllBeta=true"]
+    {
+        assert!(warned(more), "{more}");
     }
 }

@@ -77,6 +77,8 @@ pub struct Service {
     pub address: IpAddr,
     /// The port; zero for any that is free.
     pub port: u16,
+    /// The webhook kubeconfig to write, if one is to be written.
+    pub kubeconfig: Option<WebhookKubeconfig>,
     /// The listener for probes, if there is to be one.
     pub admin: Option<AdminListener>,
     /// What a denial is sent as.
@@ -91,6 +93,35 @@ pub struct Service {
     pub clock: Arc<dyn Clock>,
 }
 
+/// What to say of a certificate that was found and is made out to others than the kubeconfig names.
+pub const NOT_FOR_HOSTNAME: &str = "the certificate that is there is not for this host name, which the webhook kubeconfig uses: \
+    API servers will not connect; set server.hostname, or delete cert.pem and key.pem, so that new ones are made";
+
+/// The file by which the API server finds us. It is written once the port is known, and not at all where we cannot listen: a second server that
+/// was started by mistake leaves the first one's alone.
+#[derive(Clone, Debug)]
+pub struct WebhookKubeconfig {
+    /// Where it goes.
+    pub path: PathBuf,
+    /// The host that it names.
+    pub hostname: String,
+}
+
+impl WebhookKubeconfig {
+    fn write(&self, certificate: &certs::ServingCert, port: u16) -> Result<(), KubeconfigError> {
+        if !certificate.is_for(&self.hostname) {
+            tracing::warn!(hostname = self.hostname, "{NOT_FOR_HOSTNAME}");
+        }
+        let url = kubeconfig::server_url(&self.hostname, port);
+        kubeconfig::write(&self.path, &kubeconfig::render(certificate.leaf_der(), &url, None))?;
+        let path = self.path.display();
+        tracing::info!(
+            "reconfigure your apiserver with `--authentication-token-webhook-config-file={path}` to enable (assuming default hostPath mounts)"
+        );
+        Ok(())
+    }
+}
+
 /// Where the listener for probes is.
 #[derive(Clone, Debug)]
 pub struct AdminListener {
@@ -103,7 +134,7 @@ pub struct AdminListener {
 }
 
 impl Service {
-    /// Puts a server together from its settings: reads the bundle, loads or makes the certificate, writes the kubeconfig. Asks nobody anything.
+    /// Puts a server together from its settings: reads the bundle, loads or makes the certificate. Asks nobody anything.
     ///
     /// # Errors
     ///
@@ -118,14 +149,8 @@ impl Service {
         let (listen, bootstrap) = (config.listen, &config.bootstrap);
         let names = certs::Names { address: &listen.address.to_string(), hostname: &bootstrap.hostname };
         let certificate = certs::load_or_generate(&bootstrap.state_dir, names, clock.now().unix)?;
-        if !bootstrap.kubeconfig_pregenerated {
-            let url = kubeconfig::server_url(&bootstrap.hostname, listen.port);
-            kubeconfig::write(&bootstrap.generate_kubeconfig, &kubeconfig::render(certificate.leaf_der(), &url, None))?;
-            let path = bootstrap.generate_kubeconfig.display();
-            tracing::info!(
-                "reconfigure your apiserver with `--authentication-token-webhook-config-file={path}` to enable (assuming default hostPath mounts)"
-            );
-        }
+        let kubeconfig = (!bootstrap.kubeconfig_pregenerated)
+            .then(|| WebhookKubeconfig { path: bootstrap.generate_kubeconfig.clone(), hostname: bootstrap.hostname.clone() });
         let audience = if config.admin.is_set { Audience::Everybody } else { Audience::Loopback };
         let address = config.admin.address;
         Ok(Self {
@@ -134,6 +159,7 @@ impl Service {
             certificate,
             address: listen.address,
             port: listen.port,
+            kubeconfig,
             admin: Some(AdminListener { address: address.ip.map_or_else(String::new, |ip| ip.to_string()), port: address.port, audience }),
             deny_status: config.answer.deny_status,
             access_log: config.answer.access_log,
@@ -143,13 +169,17 @@ impl Service {
         })
     }
 
-    /// Listens.
+    /// Listens, and writes the webhook kubeconfig.
     ///
     /// # Errors
     ///
-    /// [`BindError`] where the webhook cannot. A listener for probes that cannot is only warned about.
+    /// [`BindError`] where the webhook cannot, [`KubeconfigError`]. A listener for probes that cannot is only warned about.
     pub async fn bind(self) -> Result<Running, StartError> {
         let listener = serve::bind(&self.address.to_string(), self.port).await?;
+        if let Some(kubeconfig) = &self.kubeconfig {
+            let port = listener.local_addr().map_or(self.port, |address| address.port());
+            kubeconfig.write(&self.certificate, port)?;
+        }
         let tls = tls::server_config(Arc::new(CurrentCert::new(self.certificate.certified_key())))?;
         let admin = match &self.admin {
             Some(place) => admin::listen(&place.address, place.port).await.map(|listener| (listener, place.audience)),
@@ -285,6 +315,10 @@ pub struct Initialized {
     pub key: PathBuf,
     /// The webhook kubeconfig.
     pub kubeconfig: PathBuf,
+    /// Whether certificate and key were made, or were there.
+    pub origin: certs::Origin,
+    /// Whether the certificate is for the host that the kubeconfig names.
+    pub is_for_hostname: bool,
 }
 
 /// Makes, or finds, certificate and key in `state_dir`, and writes the webhook kubeconfig.
@@ -301,8 +335,14 @@ pub fn init(config: &Config, state_dir: PathBuf, kubeconfig: PathBuf) -> Result<
         address: &address,
         port: config.listen.port,
     };
-    bootstrap::init(&what, SystemClock::new().now().unix)?;
-    Ok(Initialized { certificate: certs::certificate_path(&state_dir), key: certs::key_path(&state_dir), kubeconfig })
+    let certificate = bootstrap::init(&what, SystemClock::new().now().unix)?;
+    Ok(Initialized {
+        certificate: certs::certificate_path(&state_dir),
+        key: certs::key_path(&state_dir),
+        kubeconfig,
+        origin: certificate.origin(),
+        is_for_hostname: certificate.is_for(&config.bootstrap.hostname),
+    })
 }
 
 /// Tells of a panic where it happened, and not what it said: that may quote a request.
@@ -361,5 +401,31 @@ impl Signals {
             Ok(()) => "Ctrl-C",
             Err(_) => std::future::pending().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dev::Dev;
+    use crate::telemetry::{Format, Level};
+
+    #[tokio::test]
+    async fn the_kubeconfig_names_the_port_that_was_taken_and_is_left_alone_where_none_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kubeconfig.yaml");
+        let service = |port, hostname: &str| {
+            let (mut service, _) = Dev::new("prod", port, Log::stderr(Format::Text, Level::Panic)).unwrap().split();
+            service.kubeconfig = Some(WebhookKubeconfig { path: path.clone(), hostname: hostname.to_owned() });
+            service
+        };
+        let running = service(0, "localhost").bind().await.unwrap();
+        let port = running.address().unwrap().port();
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert!(written.contains(&format!("server: https://localhost:{port}/authenticate\n")), "{written}");
+
+        let refused = service(port, "other").bind().await;
+        assert!(matches!(refused, Err(StartError::Bind(_))), "{refused:?}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), written);
     }
 }

@@ -111,6 +111,7 @@ impl Dev {
             certificate,
             address,
             port,
+            kubeconfig: None,
             admin: None,
             deny_status: DenyStatus::Ok,
             access_log: AccessLog::All,
@@ -168,7 +169,7 @@ A token, signed with throw-away AWS credentials; it is good for 15 minutes:
 
 Ask who that is, as kube-apiserver would (in bash or zsh):
 
-curl -sS --cacert <(printf '%s\n'{pem}) -H 'Content-Type: application/json' --data '{review}' https://{address}/authenticate
+curl -sS --noproxy '*' --cacert <(printf '%s\n'{pem}) -H 'Content-Type: application/json' --data '{review}' https://{address}/authenticate
 
 Expect "authenticated":true and the user "{USERNAME}" in group "{GROUP}", made of {ARN}.
 Change a character of the token, and expect "authenticated":false with the reason.
@@ -185,6 +186,9 @@ users:
       env:
       - {{name: AWS_ACCESS_KEY_ID, value: {id}}}
       - {{name: AWS_SECRET_ACCESS_KEY, value: {secret}}}
+      - {{name: AWS_SESSION_TOKEN, value: ""}}
+      - {{name: AWS_PROFILE, value: ""}}
+      - {{name: DEFAULT_ROLE, value: ""}}
       interactiveMode: Never
 "#,
             cluster_id = serde_json::Value::from(self.cluster_id.as_str()),

@@ -52,6 +52,12 @@ impl Init {
                 return ExitCode::FAILURE;
             }
         };
+        if made.origin == certs::Origin::Loaded {
+            say(&log, Level::Info, "loaded existing keypair");
+        }
+        if !made.is_for_hostname {
+            say(&log, Level::Warning, &format!("{}: {}", server.hostname, app::NOT_FOR_HOSTNAME));
+        }
         let files = [
             ("certificate", &made.certificate, certs::certificate_path(&server.state_dir)),
             ("key", &made.key, certs::key_path(&server.state_dir)),
@@ -59,16 +65,18 @@ impl Init {
         ];
         for (what, here, there) in files {
             let (here, there) = (here.display(), there.display());
-            info(
+            say(
                 &log,
+                Level::Info,
                 &match in_place {
                     true => format!("{what} generated at {here} on kubernetes master node(s)"),
                     false => format!("copy {here} to {there} on kubernetes master node(s)"),
                 },
             );
         }
-        info(
+        say(
             &log,
+            Level::Info,
             &format!(
                 "configure your apiserver with `--authentication-token-webhook-config-file={}` to enable authentication with aws-iam-authenticator",
                 server.generate_kubeconfig.display()
@@ -78,6 +86,6 @@ impl Init {
     }
 }
 
-fn info(log: &Log, message: &str) {
-    log.write_now(&Record { level: Level::Info, message, fields: &[] });
+fn say(log: &Log, level: Level, message: &str) {
+    log.write_now(&Record { level, message, fields: &[] });
 }

@@ -15,7 +15,7 @@ mod verify;
 mod version;
 
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -25,6 +25,7 @@ use arngate_server::prover::sts::ProxySettings;
 use arngate_server::telemetry::escape::Escaped;
 use arngate_server::telemetry::{Format, Level, Log};
 use aws_types::os_shim_internal::Env;
+use clap::builder::OsStringValueParser;
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::client::credentials::variable;
@@ -44,12 +45,12 @@ struct Cli {
 #[command(next_help_heading = "Global options")]
 struct Global {
     /// Load configuration from FILE
-    #[arg(short, long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[arg(short, long, global = true, value_name = "FILE", value_parser = OsStringValueParser::new())]
+    config: Option<OsString>,
     /// Log format on stderr: text or json [default: text]
     #[arg(short = 'l', long, global = true, value_name = "FORMAT")]
     log_format: Option<String>,
-    /// Log level on stderr: panic, fatal, error, warn, info, debug or trace [default: info] [env: AWS_IAM_AUTHENTICATOR_LOG_VERBOSITY]
+    /// Log level on stderr: panic, fatal, error, warning, info, debug or trace [default: info] [env: AWS_IAM_AUTHENTICATOR_LOG_VERBOSITY]
     #[arg(short = 'v', long, global = true, value_name = "LEVEL")]
     log_verbosity: Option<String>,
     /// The cluster's ID, unique per cluster [env: KUBERNETES_AWS_AUTHENTICATOR_CLUSTER_ID]
@@ -155,7 +156,8 @@ impl Context {
         let global = self.global.clone();
         Overrides {
             called_as_reference: self.program == REFERENCE,
-            config: global.config,
+            // An empty one is none, as with every other flag and in the reference.
+            config: global.config.filter(|file| !file.is_empty()).map(PathBuf::from),
             cluster_id: global.cluster_id,
             feature_gates: global.feature_gates,
             log_format: global.log_format,
@@ -257,6 +259,8 @@ fn print_line(line: &str) -> ExitCode {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
+        // Who reads has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::FAILURE,
         Err(error) => {
             complain(format_args!("could not write to standard output: {error}"));
             ExitCode::FAILURE
@@ -291,7 +295,7 @@ mod tests {
             "aws-iam-authenticator server --config=/etc/aws-iam-authenticator/config.yaml --cluster-id=prod.example.com \
              --state-dir=/var/aws-iam-authenticator --kubeconfig-pregenerated=true --backend-mode=CRD,MountedFile",
         );
-        assert_eq!(global.config.as_deref(), Some(Path::new("/etc/aws-iam-authenticator/config.yaml")));
+        assert_eq!(global.config.as_deref(), Some("/etc/aws-iam-authenticator/config.yaml".as_ref()));
         assert_eq!(global.cluster_id.as_deref(), Some("prod.example.com"));
         assert_eq!(server.state_dir.as_deref(), Some("/var/aws-iam-authenticator"));
         assert_eq!(server.kubeconfig_pregenerated, Some(true));
@@ -374,7 +378,7 @@ mod tests {
         ] {
             let global = parse(line).unwrap().global;
             assert_eq!(global.cluster_id.as_deref(), Some("prod"), "{line}");
-            assert_eq!(global.config.as_deref(), Some(Path::new("f.yaml")), "{line}");
+            assert_eq!(global.config.as_deref(), Some("f.yaml".as_ref()), "{line}");
             assert_eq!((global.log_format.as_deref(), global.log_verbosity.as_deref()), (Some("json"), Some("debug")), "{line}");
         }
     }

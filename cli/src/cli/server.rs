@@ -22,7 +22,7 @@ use super::{Context, Stray, complain};
 /// Run the webhook that turns tokens into Kubernetes users
 #[derive(Args, Clone, Debug)]
 pub(super) struct Server {
-    /// Try it out: made-up keys and mappings in memory, nothing read or written, no AWS
+    /// Try it out: made-up keys and mappings in memory, nothing read or written, no AWS; prints a token and how to use it
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true,
           value_name = "BOOL", value_parser = boolean, action = ArgAction::Set)]
     pub(super) dev: bool,
@@ -52,13 +52,13 @@ pub(super) struct Server {
     #[arg(long, value_name = "MODE", action = ArgAction::Append)]
     pub(super) backend_mode: Vec<String>,
     /// Port to listen on; 0 takes a free one [default: 21362]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
     pub(super) port: Option<String>,
     /// Calls a second to EC2 DescribeInstances [default: 15]
-    #[arg(long = "ec2-describeInstances-qps", value_name = "NUMBER")]
+    #[arg(long = "ec2-describeInstances-qps", value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) ec2_describe_instances_qps: Option<String>,
     /// Burst of calls to EC2 DescribeInstances [default: 5]
-    #[arg(long = "ec2-describeInstances-burst", value_name = "NUMBER")]
+    #[arg(long = "ec2-describeInstances-burst", value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) ec2_describe_instances_burst: Option<String>,
 
     #[command(flatten)]
@@ -93,13 +93,13 @@ pub(super) struct Own {
     #[arg(long, value_name = "DURATION")]
     pub(super) sts_attempt_timeout: Option<String>,
     /// Calls to STS at one time [default: 64]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) sts_max_in_flight: Option<String>,
     /// Calls a second to STS over all hosts, or none [default: none]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) sts_rate: Option<String>,
     /// Burst of calls beside --sts-rate
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) sts_burst: Option<String>,
     /// How long a proved identity is used before it is proved again; 0 turns caching off [default: 5m]
     #[arg(long, value_name = "DURATION")]
@@ -119,7 +119,7 @@ pub(super) struct Own {
     /// Take * and ? in rolearn and userarn as patterns [default: false]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean)]
     pub(super) arn_patterns: Option<bool>,
-    /// Our own region [default: AWS_REGION, AWS_DEFAULT_REGION, else the instance's]
+    /// Our own region [default: the file's region, AWS_REGION, AWS_DEFAULT_REGION]
     #[arg(long, value_name = "REGION")]
     pub(super) region: Option<String>,
     /// Certificates that clients of /authenticate must be signed by
@@ -223,6 +223,9 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(one)?;
         let drained = if self.dev {
             self.check_alone(context)?;
+            if self.has_more_than_dev_heeds(context) {
+                tracing::warn!("--dev heeds --port, --cluster-id and the log's flags alone; the others are ignored");
+            }
             let cluster_id = context.global.cluster_id.as_deref().unwrap_or(dev::CLUSTER_ID);
             let port = self.port.as_deref().map_or(Ok(DEV_PORT), str::parse).map_err(|_| one("--port: expected 0 to 65535"))?;
             let (service, trial) = Dev::new(cluster_id, port, log.clone()).map_err(one)?.split();
@@ -243,6 +246,9 @@ impl Server {
             let service = Service::from_config(value, context.proxy(), log.clone()).map_err(|error| lines(&error.to_string()))?;
             runtime.block_on(async {
                 let running = service.bind().await.map_err(one)?;
+                if let Some(address) = running.admin_address() {
+                    tracing::info!("health checks and metrics are at http://{address}");
+                }
                 tracing::info!("listening on {}", running.address().map_err(one)?);
                 Ok(running.run(app::told_to_stop()).await)
             })
@@ -265,6 +271,12 @@ impl Server {
             .map(|(flag, _)| format!("{flag} does not go with --dev, which listens on 127.0.0.1 and reads and writes no files"))
             .collect();
         if lines.is_empty() { Ok(()) } else { Err(lines) }
+    }
+
+    /// Whether there are settings that `--dev` does not look at.
+    fn has_more_than_dev_heeds(&self, context: &Context) -> bool {
+        let heeded = Overrides { port: self.port.clone(), ..context.overrides() };
+        self.overrides(context) != heeded || !context.global.feature_gates.is_empty()
     }
 }
 

@@ -95,10 +95,16 @@ fn make(request: &Request, cluster_id: &str, token_only: bool, context: &Context
     let now = instant::now();
     let host = presign::host(&signer.region, signer.endpoint).with_context(|| format!("region {:?}", signer.region))?;
     let token = presign::sign(host, &signer.credentials, cluster_id, now)?;
+    let credentials_end = signer.credentials.expiry().map(instant::from_system_time);
+    if let Some(end) = credentials_end.filter(|end| *end <= now) {
+        let end = instant::format(end);
+        complain(format_args!(
+            "Warning: the credentials ended at {end}, so that STS will refuse the token: get new ones, or set the clock"
+        ));
+    }
     if token_only {
         return Ok(token);
     }
-    let credentials_end = signer.credentials.expiry().map(instant::from_system_time);
     let info = variable(&context.env, &[exec_credential::EXEC_INFO]);
     Ok(Zeroizing::new(exec_credential::format(&token, now, credentials_end, info.as_deref())?))
 }

@@ -82,8 +82,9 @@ impl Verify {
     fn verify(&self, token: &str, cluster_id: &str, config: &ClientConfig, context: &Context) -> anyhow::Result<Verified> {
         let prover = match &self.offline {
             Some(path) => {
-                let bundle =
-                    Bundle::load(path, config.partition).map_err(|errors| anyhow::anyhow!("the bundle cannot be used: {errors}"))?;
+                // One line, however many errors there are.
+                let bundle = Bundle::load(path, config.partition)
+                    .map_err(|errors| anyhow::anyhow!("the bundle cannot be used: {}", errors.to_string().replace('\n', "; ")))?;
                 Prover::Offline(Arc::new(Keyring::new(bundle)))
             }
             None => Prover::Sts(sts_client(context)?),

@@ -117,11 +117,12 @@ impl Settings {
 /// Reads `~/.aws/config` and `~/.aws/credentials`, or what the SDK's variables name instead.
 fn read_profiles(env: &Env, fs: &Fs) -> anyhow::Result<ProfileSet> {
     // The Go SDK heeds AWS_DEFAULT_PROFILE too, the Rust one does not.
-    let selected = variable(env, &["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]).map(Cow::Owned);
+    // And to the latter an empty variable is a profile without a name.
+    let selected = variable(env, &["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]).map_or(Cow::Borrowed("default"), Cow::Owned);
     let files = EnvConfigFiles::default();
     // Nothing here waits: the SDK reads files with blocking calls. So this runtime needs neither I/O nor timers nor threads.
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    runtime.block_on(aws_config::profile::load(fs, env, &files, selected)).context("failed to load shared config file")
+    runtime.block_on(aws_config::profile::load(fs, env, &files, Some(selected))).context("failed to load shared config file")
 }
 
 /// The first of these variables that is set and not empty.
@@ -232,6 +233,14 @@ credential_process = /bin/false
         ] {
             assert_eq!(key_and_region(variables), (Some("AKIADEFAULTPROFILE00".to_owned()), Some(expected.to_owned())));
         }
+    }
+
+    #[test]
+    fn an_empty_variable_is_none() {
+        let (key, region) = key_and_region(&[("AWS_PROFILE", ""), ("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")]);
+        assert_eq!((key.as_deref(), region.as_deref()), (Some("AKIADEFAULTPROFILE00"), Some("eu-west-3")));
+        let keys = read(&with_keys(&[("AWS_SESSION_TOKEN", "")])).unwrap().static_keys.unwrap();
+        assert_eq!(keys.session_token(), None);
     }
 
     #[test]

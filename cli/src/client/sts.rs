@@ -272,13 +272,13 @@ fn default_session_name() -> String {
 }
 
 /// An error of the SDK with its causes, on one line. Their `Debug` form, which the SDK's own helper adds, may hold an answer of STS with its
-/// secrets.
+/// secrets; and one that quotes a whole request (an endpoint that is no URL) is cut before it, for external ids and tokens are in that.
 fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+    let mut text = without_request(&error.to_string()).to_owned();
     let mut source = error.source();
     while let Some(cause) = source {
         // Writing to a string does not fail.
-        let _ = write!(text, ": {cause}");
+        let _ = write!(text, ": {}", without_request(&cause.to_string()));
         source = cause.source();
     }
     // The chain of credential providers tells of each on a line of its own.
@@ -293,6 +293,11 @@ fn chain(error: &dyn Error) -> String {
         line += separator;
         line + part
     })
+}
+
+fn without_request(text: &str) -> &str {
+    let end = text.find("`Request {").map(|end| text[..end].trim_end().trim_end_matches(" to request"));
+    end.unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -312,6 +317,8 @@ mod tests {
         let cause = std::io::Error::other("no route to host");
         let error = aws_credential_types::provider::error::CredentialsError::provider_error(cause);
         assert_eq!(chain(&error), "an error occurred while loading credentials: no route to host");
+        let quoting = std::io::Error::other("failed to apply endpoint `foo` to request `Request { body: ExternalId=secret }`: no scheme");
+        assert_eq!(chain(&quoting), "failed to apply endpoint `foo`");
         assert_eq!(chain(&std::io::Error::other("attempted:\n  one: no\n  two: no\n")), "attempted: one: no; two: no");
     }
 }

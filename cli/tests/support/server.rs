@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -34,7 +34,7 @@ impl Drop for Server {
 }
 
 /// What `server` needs to be alone: ports that are free, files in `folder`.
-pub(crate) fn command(folder: &std::path::Path, config: &str) -> Command {
+pub(crate) fn command(folder: &Path, config: &str) -> Command {
     let file = folder.join("config.yaml");
     fs::write(&file, config).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_arngate"));
@@ -119,11 +119,11 @@ impl Server {
 }
 
 /// Runs a server that must not start: its exit code and what it says.
-pub(crate) fn refused(folder: &std::path::Path, config: &str, arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn refused(folder: &Path, config: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let output = command(folder, config).args(arguments).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     // The time is another one each time.
-    let lines = said.lines().map(|line| line.split_once(" level=").map_or(line.to_owned(), |(_, rest)| format!("level={rest}")));
+    let lines = said.lines().map(|line| line.split_once(" level=").map_or_else(|| line.to_owned(), |(_, rest)| format!("level={rest}")));
     let shown = lines.collect::<Vec<_>>().join("\n").replace(&folder.display().to_string(), "FOLDER");
     (output.status.code(), shown)
 }
@@ -139,6 +139,6 @@ server:
 ";
 
 /// The same with a fake STS at `address` that is trusted by `ca`.
-pub(crate) fn with_sts(host: &str, address: SocketAddr, ca: &PathBuf) -> String {
+pub(crate) fn with_sts(host: &str, address: SocketAddr, ca: &Path) -> String {
     format!("{MAPPINGS}  sts:\n    endpoints: {{{host}: 'https://{address}'}}\n    caFile: {}\n", ca.display())
 }

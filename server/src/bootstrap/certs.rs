@@ -13,9 +13,11 @@ use std::time::Duration;
 use arngate_core::UnixSeconds;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::InconsistentKeys;
+use rustls::client::verify_server_name;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -65,6 +67,14 @@ impl ServingCert {
     #[must_use]
     pub fn leaf_pem(&self) -> String {
         pem_certificate(&self.leaf)
+    }
+
+    /// Whether a client that connects to `hostname` takes the first certificate for it. One that cannot be judged is: nobody is to be warned
+    /// about what may be right.
+    #[must_use]
+    pub fn is_for(&self, hostname: &str) -> bool {
+        let (Ok(certificate), Ok(name)) = (ParsedCertificate::try_from(&self.leaf), ServerName::try_from(hostname)) else { return true };
+        verify_server_name(&certificate, &name).is_ok()
     }
 
     /// Found or made.
@@ -437,6 +447,13 @@ mod tests {
         seen.push(load_or_generate(&folder.path().join("nowhere"), LOCAL, NOON).unwrap_err().to_string());
         seen.push(generate(Names { address: "127.0.0.1", hostname: "hôte" }, NOON).unwrap_err().to_string());
         insta::assert_snapshot!(seen.join("\n").replace(&folder.path().display().to_string(), "<state>"));
+    }
+
+    #[test]
+    fn knows_whom_a_certificate_is_for() {
+        let made = generate(Names { address: "127.0.0.1", hostname: "webhook.example.com" }, NOON).unwrap();
+        assert!(made.is_for("webhook.example.com") && made.is_for("127.0.0.1"));
+        assert!(!made.is_for("localhost") && !made.is_for("127.0.0.2") && !made.is_for("example.com"));
     }
 
     #[test]

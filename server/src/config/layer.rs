@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::document::{Field, Place, Split, Text};
 
 /// What the flags say; none where a flag was not given. Texts are read here, so that their errors come with all others.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[expect(missing_docs, reason = "each field is the flag of that name, and the settings say what it does")]
 pub struct Overrides {
     /// Whether the program was called `aws-iam-authenticator`: then every decision is logged, as audit pipelines expect.

@@ -554,7 +554,7 @@ fn a_file_that_cannot_be_read_says_so() {
     insta::assert_snapshot!(error(folder.path()), @"FOLDER: cannot read the configuration file: Is a directory (os error 21)");
     let path = folder.path().join("large.yaml");
     std::fs::write(&path, vec![b'#'; 2 << 20]).unwrap();
-    insta::assert_snapshot!(error(&path), @"FOLDER/large.yaml: the file has 1048577 bytes; 1048576 are the most that is read");
+    insta::assert_snapshot!(error(&path), @"FOLDER/large.yaml: the file has more than 1048576 bytes, which are the most that is read");
     std::fs::File::create(&path).unwrap().write_all(b"clusterID: a\nclusterid: b\n").unwrap();
     insta::assert_snapshot!(error(&path), @r#"FOLDER/large.yaml:2: the key "clusterid" is already in line 1 (upper and lower case do not count)"#);
     std::fs::write(&path, "clusterID: a\n").unwrap();

@@ -134,6 +134,7 @@ impl Fixture {
             certificate,
             address: IpAddr::from(Ipv4Addr::LOCALHOST),
             port: 0,
+            kubeconfig: None,
             admin: None,
             deny_status: setup.deny_status,
             access_log: setup.access_log,

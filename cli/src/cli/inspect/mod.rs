@@ -11,8 +11,9 @@ use std::io::{self, BufRead, BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use arngate_core::endpoint::Fips;
 use arngate_core::limits::TOKEN_MAX_BYTES;
-use arngate_core::{ClusterId, Partition, UnixSeconds};
+use arngate_core::{ClusterId, Partition, StsHost, UnixSeconds};
 use clap::{Args, ValueEnum};
 
 use self::judge::{Judge, Report};
@@ -65,6 +66,10 @@ impl Inspect {
         match self.inspect(context) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
+            // Who reads has seen enough.
+            Err(error) if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) => {
+                ExitCode::FAILURE
+            }
             Err(error) => {
                 complain(format_args!("could not inspect: {}", escaped(&error)));
                 ExitCode::FAILURE
@@ -84,6 +89,10 @@ impl Inspect {
             },
             None => None,
         };
+        if let Some(region) = &self.region {
+            let host = StsHost::regional(self.partition, region, Fips::No);
+            host.map_err(|_| anyhow::anyhow!("--region: expected a region such as eu-west-1, found {region:?}"))?;
+        }
         let now = self.at.unwrap_or_else(instant::now);
         let judge = Judge { partition: self.partition, own_region: self.region.as_deref(), cluster_id, now, keys: keys.as_ref() };
 

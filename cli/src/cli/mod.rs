@@ -19,7 +19,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use arngate_server::config::{self, ClientConfig, Environment, Loaded, LogFormat, LogSettings, LogVerbosity, Overrides};
+use arngate_server::config::{self, ClientConfig, Environment, Loaded, LogSettings, Overrides};
 use arngate_server::document::reader::boolean;
 use arngate_server::prover::sts::ProxySettings;
 use arngate_server::telemetry::escape::Escaped;
@@ -202,20 +202,7 @@ impl Context {
 
     /// How lines look and how many there are.
     fn log_form(&self) -> (Format, Level) {
-        let format = match self.log.format {
-            LogFormat::Json => Format::Json,
-            LogFormat::Text => Format::Text,
-        };
-        let verbosity = match self.log.verbosity {
-            LogVerbosity::Panic => Level::Panic,
-            LogVerbosity::Fatal => Level::Fatal,
-            LogVerbosity::Error => Level::Error,
-            LogVerbosity::Warning => Level::Warning,
-            LogVerbosity::Info => Level::Info,
-            LogVerbosity::Debug => Level::Debug,
-            LogVerbosity::Trace => Level::Trace,
-        };
-        (format, verbosity)
+        (self.log.format, self.log.verbosity)
     }
 
     /// The usage of a command on standard error, as the reference prints it below an error.

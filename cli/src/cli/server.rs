@@ -232,9 +232,10 @@ impl Server {
             runtime.block_on(async {
                 let running = service.bind().await.map_err(one)?;
                 let address = running.address().map_err(one)?;
+                let stop = app::told_to_stop();
                 let text = trial.instructions(address, &own_path(context)).map_err(one)?;
                 std::io::stdout().write_all(text.as_bytes()).map_err(one)?;
-                Ok(running.run(app::told_to_stop()).await)
+                Ok(running.run(stop).await)
             })
         } else {
             tracing::info!(version = env!("CARGO_PKG_VERSION"), "{}", context.program);
@@ -249,8 +250,10 @@ impl Server {
                 if let Some(address) = running.admin_address() {
                     tracing::info!("health checks and metrics are at http://{address}");
                 }
+                // Before anybody can know that we listen: from then on a signal drains.
+                let stop = app::told_to_stop();
                 tracing::info!("listening on {}", running.address().map_err(one)?);
-                Ok(running.run(app::told_to_stop()).await)
+                Ok(running.run(stop).await)
             })
         };
         // A look-up in DNS that hangs must not hold us up.

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arngate_core::request::ClusterIdError;
 use tokio::net::TcpListener;
@@ -81,6 +82,8 @@ pub struct Service {
     pub kubeconfig: Option<WebhookKubeconfig>,
     /// The listener for probes, if there is to be one.
     pub admin: Option<AdminListener>,
+    /// Bounds on what a peer can make us hold or wait for.
+    pub limits: Limits,
     /// What a denial is sent as.
     pub deny_status: DenyStatus,
     /// Which requests leave a line.
@@ -142,7 +145,7 @@ impl Service {
     pub fn from_config(config: Config, proxy: ProxySettings, log: Log) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = Arc::new(Metrics::new());
-        let chain = chain(&config, proxy, &metrics)?;
+        let (chain, limits) = (chain(&config, proxy, &metrics)?, limits(&config));
         let max_ahead_secs = u32::try_from(config.clock_skew.as_secs()).unwrap_or(u32::MAX);
         let realm = Realm::new(&config.cluster_id, config.partition, config.region.as_deref(), max_ahead_secs, chain)?;
 
@@ -161,6 +164,7 @@ impl Service {
             port: listen.port,
             kubeconfig,
             admin: Some(AdminListener { address: address.ip.map_or_else(String::new, |ip| ip.to_string()), port: address.port, audience }),
+            limits,
             deny_status: config.answer.deny_status,
             access_log: config.answer.access_log,
             log,
@@ -196,8 +200,14 @@ impl Service {
             access_log: self.access_log,
             deny_status: self.deny_status,
         });
-        Ok(Running { listener, tls, admin, webhook: Arc::new(webhook), metrics, ready })
+        Ok(Running { listener, tls, admin, webhook: Arc::new(webhook), metrics, ready, limits: self.limits })
     }
+}
+
+/// The usual bounds, and time enough at the end for a question to STS that has just begun.
+fn limits(config: &Config) -> Limits {
+    let usual = Limits::default();
+    Limits { drain: usual.drain.max(config.sts.deadline + Duration::from_secs(1)), ..usual }
 }
 
 /// The provers of the settings, in their order.
@@ -239,6 +249,7 @@ pub struct Running {
     webhook: Arc<Webhook>,
     metrics: Arc<Metrics>,
     ready: Arc<Ready>,
+    limits: Limits,
 }
 
 impl Running {
@@ -281,7 +292,7 @@ impl Running {
             ready.draining.store(true, Ordering::Relaxed);
         };
         let handler = webhook::handler(Arc::clone(&self.webhook));
-        let drained = serve::serve(self.listener, Some(self.tls), handler, Limits::default(), refusals, draining).await;
+        let drained = serve::serve(self.listener, Some(self.tls), handler, self.limits, refusals, draining).await;
         self.webhook.tell_left_out();
         drop(stop_admin);
         if let Some(probes) = probes {

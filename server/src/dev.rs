@@ -20,6 +20,7 @@ use crate::app::{Service, StartError};
 use crate::bootstrap::certs;
 use crate::clock::{Clock, SystemClock};
 use crate::http::respond::DenyStatus;
+use crate::http::serve::Limits;
 use crate::http::webhook::AccessLog;
 use crate::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
 use crate::metrics::Metrics;
@@ -113,6 +114,7 @@ impl Dev {
             port,
             kubeconfig: None,
             admin: None,
+            limits: Limits::default(),
             deny_status: DenyStatus::Ok,
             access_log: AccessLog::All,
             log,

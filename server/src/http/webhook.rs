@@ -27,6 +27,9 @@ use crate::telemetry::{Admission, Level, LineBudget, Log, Record, Value, audit};
 /// Largest request body, in bytes: sixteen times the longest token of ours, so that other people's tokens are refused by what they are.
 pub const BODY_MAX_BYTES: usize = 64 << 10;
 
+/// How much of a body that is too large is read, and thrown away, before the answer, in bytes.
+pub const BODY_DISCARD_MAX_BYTES: usize = 8 << 20;
+
 /// How long a body may take, from the head on. An API server sends both at once; whoever sends a body drop by drop would keep his connection
 /// busy, which is not closed to make room for others.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -103,14 +106,17 @@ impl Webhook {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        match AssertUnwindSafe(self.route(peer, request)).catch_unwind().await {
+        let is_head = request.method() == Method::HEAD;
+        let response = match AssertUnwindSafe(self.route(peer, request)).catch_unwind().await {
             Ok(response) => response,
             Err(_) => {
                 // Where it happened was told by the panic hook; what was in the request is told by nobody.
                 self.metrics.panicked();
                 respond::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
             }
-        }
+        };
+        // Of HTTP/1.1 hyper leaves the body out by itself, of HTTP/2 it does not (RFC 9110, section 9.3.2).
+        if is_head { response.map(|_| Full::default()) } else { response }
     }
 
     async fn route<B>(&self, peer: Peer, request: Request<B>) -> Response<Full<Bytes>>
@@ -266,11 +272,12 @@ where
 {
     let mut whole: Option<Bytes> = None;
     let mut joined = BytesMut::new();
+    let mut length = 0_usize;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Malformed::Broken)?.into_data() else { continue };
-        let length = whole.as_ref().map_or(0, Bytes::len) + joined.len() + data.len();
+        length = length.saturating_add(data.len());
         if length > BODY_MAX_BYTES {
-            return Err(Malformed::TooLarge);
+            return discard(body, length).await;
         }
         // Most bodies come in one piece, which then need not be copied.
         match whole.take() {
@@ -282,6 +289,21 @@ where
         }
     }
     Ok(whole.unwrap_or_else(|| joined.freeze()))
+}
+
+/// Reads on, up to [`BODY_DISCARD_MAX_BYTES`], and keeps nothing: whoever is still sending when the answer comes may never see it, for then the stream
+/// or the connection is reset.
+async fn discard<B>(mut body: B, mut length: usize) -> Result<Bytes, Malformed>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    while length <= BODY_DISCARD_MAX_BYTES {
+        match body.frame().await {
+            Some(Ok(frame)) => length = length.saturating_add(frame.data_ref().map_or(0, Bytes::len)),
+            Some(Err(_)) | None => break,
+        }
+    }
+    Err(Malformed::TooLarge)
 }
 
 /// A handler for [`serve`](super::serve::serve).

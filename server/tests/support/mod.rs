@@ -17,6 +17,7 @@ use arngate_server::app::Service;
 use arngate_server::bootstrap::certs;
 use arngate_server::clock::{Clock, ManualClock};
 use arngate_server::http::respond::DenyStatus;
+use arngate_server::http::serve::Limits;
 use arngate_server::http::webhook::AccessLog;
 use arngate_server::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
 use arngate_server::metrics::{Metrics, StsRegion};
@@ -136,6 +137,7 @@ impl Fixture {
             port: 0,
             kubeconfig: None,
             admin: None,
+            limits: Limits::default(),
             deny_status: setup.deny_status,
             access_log: setup.access_log,
             log,

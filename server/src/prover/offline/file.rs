@@ -99,9 +99,9 @@ fn check_access(mode: u32, owner: u32, us: u32) -> Result<(), String> {
     if owner != 0 && owner != us {
         Err(format!("its owner is uid {owner}; it must be root or who runs this (uid {us})"))
     } else if mode & 0o007 != 0 {
-        Err(format!("mode {shown:04o} gives access to others; it must be 0440 or less"))
+        Err(format!("mode {shown:04o} gives access to others; expected 0600, 0400 or 0440"))
     } else if mode & 0o020 != 0 {
-        Err(format!("mode {shown:04o} lets its group write; it must be 0440 or less"))
+        Err(format!("mode {shown:04o} lets its group write; expected 0600, 0400 or 0440"))
     } else {
         Ok(())
     }
@@ -322,10 +322,10 @@ mod tests {
             assert!(load(&path, Partition::Aws).is_ok(), "{mode:o}");
         }
         for (mode, error) in [
-            (0o444, "keys.yaml: mode 0444 gives access to others; it must be 0440 or less"),
-            (0o602, "keys.yaml: mode 0602 gives access to others; it must be 0440 or less"),
-            (0o401, "keys.yaml: mode 0401 gives access to others; it must be 0440 or less"),
-            (0o660, "keys.yaml: mode 0660 lets its group write; it must be 0440 or less"),
+            (0o444, "keys.yaml: mode 0444 gives access to others; expected 0600, 0400 or 0440"),
+            (0o602, "keys.yaml: mode 0602 gives access to others; expected 0600, 0400 or 0440"),
+            (0o401, "keys.yaml: mode 0401 gives access to others; expected 0600, 0400 or 0440"),
+            (0o660, "keys.yaml: mode 0660 lets its group write; expected 0600, 0400 or 0440"),
         ] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(errors_of(folder.path(), &path), error);

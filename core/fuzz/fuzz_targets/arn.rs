@@ -66,6 +66,10 @@ fn check(text: &str) {
         assert!(arn.canonical().is_same_as(&other.canonical()), "{same}");
         assert_eq!(other.canonical().key().to_string(), key);
     }
+    for (near, is_same) in neighbours(&arn, &key) {
+        let other = Arn::parse(&near).expect("an ARN with another part is one");
+        assert_eq!(arn.canonical().is_same_as(&other.canonical()), is_same, "{near}");
+    }
     match arn.principal() {
         Principal::AssumedRole { role, session } => {
             assert!(text.ends_with(&format!("/{role}/{session}")));
@@ -76,6 +80,29 @@ fn check(text: &str) {
         }
         Principal::Root => assert_eq!(reading.key, "root"),
     }
+}
+
+/// ARNs that differ in one part, and whether they mean the same principal.
+fn neighbours(arn: &Arn<'_>, key: &str) -> Vec<(String, bool)> {
+    // A neighbour may be longer, and the longest ARN has none.
+    if key.len() > 1900 {
+        return Vec::new();
+    }
+    let own = arn.partition();
+    let in_partition = |partition: Partition| (key.replacen(own.name(), partition.name(), 1), partition == own);
+    let mut all: Vec<_> = Partition::ALL.into_iter().map(in_partition).collect();
+    let account = arn.account_id();
+    let next = if account.ends_with('9') { "8" } else { "9" };
+    all.push((key.replacen(account, &format!("{}{next}", &account[..11]), 1), false));
+    if arn.principal() != Principal::Root {
+        all.push((format!("{key}x"), false));
+    }
+    if let Principal::AssumedRole { role: name, .. } | Principal::Role { name } = arn.principal() {
+        all.push((format!("arn:{own}:iam::{account}:role/some/path/{name}"), true));
+        all.push((format!("arn:{own}:sts::{account}:assumed-role/{name}/some-session"), true));
+        all.push((format!("arn:{own}:iam::{account}:user/{name}"), false));
+    }
+    all
 }
 
 fuzz_target!(|data: &[u8]| {

@@ -8,7 +8,7 @@ use arngate_core::sigv4::{SigningKey, verify};
 use arngate_core::{ClusterId, Partition, Policy, PresignedUrl, StsHost, StsHosts, StsRequest, Token, TokenBuffer, token};
 use arngate_core_fuzz::claim::Claim;
 use arngate_core_fuzz::seed::{SEEDS, Seed};
-use arngate_core_fuzz::{check_token, slow};
+use arngate_core_fuzz::{check_date, check_token, slow};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use libfuzzer_sys::fuzz_target;
@@ -186,6 +186,7 @@ impl Url {
                 let (hour, second) = (of(&[12, 0, 23, 24], hour), of(&[30, 0, 59, 60], second));
                 let day = format!("{century:02}{year:02}{month:02}{day:02}");
                 let date = format!("{day}T{hour:02}{second:02}{second:02}Z");
+                check_date(&date);
                 for pair in self.pairs.iter_mut().filter(|pair| pair.starts_with(DATE)) {
                     *pair = [DATE, date.as_bytes()].concat();
                 }

@@ -8,6 +8,7 @@ pub mod seed;
 pub mod slow;
 
 use arngate_core::sigv4::{CanonicalRequest, SigningKey, verify};
+use arngate_core::time::AmzDate;
 use arngate_core::{ClusterId, Error, Partition, Policy, PresignedUrl, StsHosts, StsRequest, Token, TokenBuffer, token};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -95,6 +96,15 @@ fn check_accepted(bytes: &[u8], parsed: &PresignedUrl<'_>, claim: &Claim, cluste
     let key = SigningKey::derive(secret, parsed.signed_at().day(), parsed.host().region());
     let expected = slow::signature(secret, &claim.date, &claim.region, &canonical);
     assert_eq!(verify(&request, &key).is_ok(), expected == claim.signature);
+}
+
+/// Holds what a date promises: it is read where it exists, means that instant, and is written as it was read.
+pub fn check_date(text: &str) {
+    let date = AmzDate::parse(text.as_bytes()).ok();
+    assert_eq!(date.map(|date| date.unix().as_i64()), slow::unix_seconds(text), "{text}");
+    if let Some(date) = date {
+        assert_eq!(AmzDate::from_unix(date.unix()), Some(date));
+    }
 }
 
 /// 15 minutes from the date on, 5 before it.

@@ -1,6 +1,6 @@
 //! Instruction counts, by callgrind: `cargo bench -p arngate-benches --bench instructions` (needs valgrind and gungraun-runner).
 
-#![allow(missing_docs, reason = "the macros make public items without docs")]
+#![allow(missing_docs, unused_qualifications, reason = "the macros make public items without docs, and name all by path")]
 
 use std::hint::black_box;
 

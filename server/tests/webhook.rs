@@ -175,6 +175,10 @@ async fn what_is_no_token_review_is_told_so() {
     let health = fixture.request(Protocol::Http1, "GET", "/healthz", "").await;
     assert_eq!((health.status, health.body.as_str()), (200, "ok"));
     assert_eq!(fixture.request(Protocol::Http1, "GET", "/nowhere", "").await.status, 404);
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let head = fixture.request(protocol, "HEAD", "/healthz", "").await;
+        assert_eq!((head.status, head.body.as_str()), (200, ""), "{protocol:?}");
+    }
 }
 
 #[tokio::test]

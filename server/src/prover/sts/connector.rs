@@ -443,7 +443,9 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut next = error.source();
     while let Some(cause) = next {
         let told = cause.to_string();
-        if !text.ends_with(&told) {
+        // rustls sends its readers to its manual; an operator's log is no place for that.
+        let told = told.split(": https://docs.rs/").next().unwrap_or_default();
+        if !text.ends_with(told) {
             text = format!("{text}: {told}");
         }
         next = cause.source();

@@ -1,8 +1,8 @@
-//! Wall time, by criterion: `cargo bench -p arngate-benches --bench time`.
+//! Wall time, by criterion: `cargo bench --profile dist -p arngate-benches --bench time`.
 
 use std::hint::black_box;
 
-use arngate_benches::Case;
+use arngate_benches::{Case, derive};
 use arngate_core::TokenBuffer;
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -15,7 +15,15 @@ fn core(criterion: &mut Criterion) {
         criterion.bench_function(&format!("sigv4/verify/{name}"), |b| b.iter(|| case.verify(black_box(&mut buffer))));
         let mut room = [0; 4096];
         criterion.bench_function(&format!("floor/verify/{name}"), |b| b.iter(|| case.floor(black_box(&mut room))));
+        let mut url = String::with_capacity(4096);
+        criterion.bench_function(&format!("sigv4/presign/{name}"), |b| {
+            b.iter(|| {
+                url.clear();
+                case.presign(black_box(&mut url))
+            });
+        });
     }
+    criterion.bench_function("sigv4/derive", |b| b.iter(derive));
 }
 
 criterion_group!(benches, core);

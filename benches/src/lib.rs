@@ -1,11 +1,12 @@
-//! What is measured, as plain functions: both runners (`time` by criterion, `instructions` by callgrind) call these.
+//! What is measured, as plain functions, which all runners call: `time` (criterion), `ratio` and `instructions` (callgrind). README.md tells
+//! what each is for.
 //!
 //! Names are `module/operation/case`. Each function's answer is asserted once, by the tests below.
 
-use std::fmt::Write as _;
+use std::fmt;
 
 use arngate_core::endpoint::Fips;
-use arngate_core::sigv4::{BadSignature, Presign, SigningKey, verify};
+use arngate_core::sigv4::{BadSignature, CanonicalRequest, Presign, SigningKey, StringToSign, verify};
 use arngate_core::time::AmzDate;
 use arngate_core::{
     ClusterId, Error, Partition, Policy, PresignedUrl, StsHost, StsHosts, StsRequest, Token, TokenBuffer, UnixSeconds, token,
@@ -18,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 /// 2026-11-24T12:00:00Z, when all tokens here are signed and checked.
 pub const NOW: UnixSeconds = UnixSeconds::new(1_795_521_600);
 const CLUSTER: &str = "bench.example.com";
+const DAY: &str = "20261124";
 const REGION: &str = "eu-west-1";
 const SECRET: &[u8] = b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
@@ -28,10 +30,21 @@ pub struct Case {
     pub token: String,
     /// The key that its signature fits.
     pub key: SigningKey,
+    session_token: Option<String>,
+    /// What takes it: made once for a cluster, so its making is no part of a verification.
+    policy: Policy<'static>,
+    /// What a verification hashes, in bytes: the canonical request.
     canonical_bytes: usize,
+    /// And what it puts into the MAC: the string to sign.
+    to_sign_bytes: usize,
 }
 
-/// What a token needs to be judged.
+/// `sigv4/derive`: the four MACs from a secret to the key of a day and a region.
+#[must_use]
+pub fn derive() -> SigningKey {
+    SigningKey::derive(SECRET, DAY, REGION)
+}
+
 fn policy() -> Policy<'static> {
     // The id is a constant that is one.
     ClusterId::parse(CLUSTER).map(Policy::new).unwrap_or_else(|error| unreachable!("{error}"))
@@ -56,27 +69,36 @@ impl Case {
 
     fn new(session_token: Option<&str>) -> Self {
         let build = || -> Option<Self> {
-            let date = AmzDate::from_unix(NOW)?;
-            let key = SigningKey::derive(SECRET, date.day(), REGION);
-            let presign = Presign {
-                host: StsHost::regional(Partition::Aws, REGION, Fips::No).ok()?,
-                access_key_id: if session_token.is_some() { "ASIAIOSFODNN7EXAMPLE" } else { "AKIAIOSFODNN7EXAMPLE" },
-                session_token,
-                cluster_id: policy().cluster_id,
-                date,
-                expires_secs: 60,
-            };
-            let (mut url, mut text) = (String::new(), String::new());
-            presign.write_url(&key, &mut url).ok()?;
-            token::encode(&url, &mut text).ok()?;
-            let mut case = Self { token: text, key, canonical_bytes: 0 };
+            let (key, session_token) = (derive(), session_token.map(String::from));
+            let mut case = Self { token: String::new(), key, session_token, policy: policy(), canonical_bytes: 0, to_sign_bytes: 0 };
+            let mut url = String::new();
+            case.presign(&mut url).ok()?;
+            token::encode(&url, &mut case.token).ok()?;
             let mut buffer = TokenBuffer::new();
-            let mut canonical = String::new();
-            write!(canonical, "{}", arngate_core::sigv4::CanonicalRequest::of(&case.check(&mut buffer).ok()?)).ok()?;
-            case.canonical_bytes = canonical.len();
+            let request = case.check(&mut buffer).ok()?;
+            let canonical = CanonicalRequest::of(&request);
+            let to_sign = StringToSign::new(request.url().signed_at(), REGION, &canonical);
+            (case.canonical_bytes, case.to_sign_bytes) = (canonical.to_string().len(), to_sign.to_string().len());
             Some(case)
         };
         build().unwrap_or_else(|| unreachable!("made of constants"))
+    }
+
+    /// `sigv4/presign`: a client's half, with the key at hand.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn presign(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        let presign = Presign {
+            host: StsHost::regional(Partition::Aws, REGION, Fips::No).map_err(|_| fmt::Error)?,
+            access_key_id: if self.session_token.is_some() { "ASIAIOSFODNN7EXAMPLE" } else { "AKIAIOSFODNN7EXAMPLE" },
+            session_token: self.session_token.as_deref(),
+            cluster_id: self.policy.cluster_id,
+            date: AmzDate::from_unix(NOW).ok_or(fmt::Error)?,
+            expires_secs: 60,
+        };
+        presign.write_url(&self.key, out)
     }
 
     /// `token/decode`: strict base64url.
@@ -95,7 +117,7 @@ impl Case {
     /// The core's.
     pub fn check<'a>(&self, buffer: &'a mut TokenBuffer) -> Result<StsRequest<'a>, Error> {
         let url = PresignedUrl::parse(self.decode(buffer)?, &StsHosts::new(Partition::Aws))?;
-        StsRequest::check(url, &policy(), NOW)
+        StsRequest::check(url, &self.policy, NOW)
     }
 
     /// `sigv4/verify`: all of it, from the text of the token to the verdict on its signature.
@@ -113,11 +135,15 @@ impl Case {
         let encoded = self.token.as_bytes().get(token::PREFIX.len()..).unwrap_or_default();
         let decoded = URL_SAFE_NO_PAD.decode_slice(encoded, buffer.as_mut_slice());
         assert!(decoded.is_ok(), "a token is base64url");
-        let bytes = buffer.get(..self.canonical_bytes).unwrap_or_default();
-        let hash = Sha256::digest(bytes);
+        // Whatever lies in the buffer: a hash takes as long for any bytes.
+        let (canonical, _) = buffer.split_at(self.canonical_bytes);
+        let hash = Sha256::digest(canonical);
+        let (to_sign, _) = buffer.split_at_mut(self.to_sign_bytes);
+        if let Some(place) = to_sign.first_chunk_mut() {
+            *place = hash.into(); // the MAC waits for the hash, as it does in a verification
+        }
         let Ok(mac) = Hmac::<Sha256>::new_from_slice(&*self.key.to_bytes()) else { return [0; 32] };
-        // A string to sign has 119 bytes for this region; the hash's hex is 64 of them.
-        mac.chain_update([b'x'; 55]).chain_update(hash).chain_update(hash).finalize().into_bytes().into()
+        mac.chain_update(to_sign).finalize().into_bytes().into()
     }
 }
 
@@ -131,6 +157,9 @@ mod tests {
             assert!((least..=most).contains(&case.token.len()), "{}", case.token.len());
             assert_eq!(case.verify(&mut TokenBuffer::new()), Ok(Ok(())));
             assert_ne!(case.floor(&mut [0; 4096]), [0; 32]);
+            let mut url = String::new();
+            case.presign(&mut url).unwrap();
+            assert_eq!(case.decode(&mut TokenBuffer::new()).unwrap().url_bytes(), url.as_bytes());
         }
     }
 }

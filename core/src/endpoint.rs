@@ -3,7 +3,7 @@
 //! A host is never judged by one of its labels: it is ours when it equals, byte for byte, a host that we can write ourselves from a
 //! partition, a region and the two switches FIPS and dual-stack. So nobody can point us, or STS' answer, anywhere else.
 
-use core::fmt;
+use core::{fmt, str};
 
 use crate::Error;
 use crate::limits::REGION_MAX_BYTES;
@@ -155,27 +155,28 @@ impl Partition {
         if region.len() > REGION_MAX_BYTES {
             return false;
         }
-        let mut labels = region.rsplitn(3, '-');
-        let (Some(number), Some(direction), Some(geography)) = (labels.next(), labels.next(), labels.next()) else {
-            return false;
-        };
-        (1..=2).contains(&number.len())
-            && number.bytes().all(|byte| byte.is_ascii_digit())
-            && is_lower_word(direction)
-            && match self {
-                Self::Aws => is_country(geography) && geography != "cn",
-                Self::AwsCn => geography == "cn",
-                Self::AwsEusc => geography.strip_prefix("eusc-").is_some_and(is_country),
-                Self::AwsIso => geography == "us-iso",
-                Self::AwsIsoB => geography == "us-isob",
-                Self::AwsIsoE => geography == "eu-isoe",
-                Self::AwsIsoF => geography == "us-isof",
-                Self::AwsUsGov => geography == "us-gov",
+        let region = region.as_bytes();
+        let rest = match (self, region) {
+            (Self::Aws, [b'c', b'n', ..]) => None,
+            (Self::Aws, [a, b, b'-', rest @ ..]) | (Self::AwsEusc, [b'e', b'u', b's', b'c', b'-', a, b, b'-', rest @ ..]) => {
+                (a.is_ascii_lowercase() && b.is_ascii_lowercase()).then_some(rest)
             }
-    }
-
-    fn known_region(self, region: &str) -> Option<&'static str> {
-        self.known_regions().iter().copied().find(|known| *known == region)
+            (Self::Aws | Self::AwsEusc, _) => None,
+            (Self::AwsCn, _) => region.strip_prefix(b"cn-"),
+            (Self::AwsIso, _) => region.strip_prefix(b"us-iso-"),
+            (Self::AwsIsoB, _) => region.strip_prefix(b"us-isob-"),
+            (Self::AwsIsoE, _) => region.strip_prefix(b"eu-isoe-"),
+            (Self::AwsIsoF, _) => region.strip_prefix(b"us-isof-"),
+            (Self::AwsUsGov, _) => region.strip_prefix(b"us-gov-"),
+        };
+        rest.is_some_and(|rest| {
+            let letters = rest.iter().take_while(|byte| byte.is_ascii_lowercase()).count();
+            let number = match rest.get(letters..) {
+                Some([b'-', number @ ..]) if letters > 0 => number,
+                _ => return false,
+            };
+            matches!(number, [a] if a.is_ascii_digit()) || matches!(number, [a, b] if a.is_ascii_digit() && b.is_ascii_digit())
+        })
     }
 
     /// `sts-fips.us-gov-*.amazonaws.com` does not exist: there the plain endpoint is the FIPS one. Every other pair does.
@@ -188,14 +189,6 @@ impl fmt::Display for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
-}
-
-fn is_lower_word(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase())
-}
-
-fn is_country(text: &str) -> bool {
-    text.len() == 2 && is_lower_word(text)
 }
 
 /// Which of the two STS endpoints of a region.
@@ -229,14 +222,13 @@ pub struct StsHost<'a> {
     partition: Partition,
     region: &'a str,
     form: Form,
-    known: Option<&'static str>,
 }
 
 impl<'a> StsHost<'a> {
     /// The global endpoint of the partition `aws`.
     #[must_use]
     pub const fn global() -> Self {
-        Self { partition: Partition::Aws, region: GLOBAL_REGION, form: Form::Global, known: Some(GLOBAL_REGION) }
+        Self { partition: Partition::Aws, region: GLOBAL_REGION, form: Form::Global }
     }
 
     /// The endpoint of a region, for a client that signs.
@@ -249,8 +241,7 @@ impl<'a> StsHost<'a> {
             return Err(Error::Host);
         }
         let fips = fips == Fips::Yes && partition.has_fips_host(false);
-        let form = Form::Regional { fips, dual_stack: false };
-        Ok(Self { partition, region, form, known: partition.known_region(region) })
+        Ok(Self { partition, region, form: Form::Regional { fips, dual_stack: false } })
     }
 
     /// The dual-stack endpoint of a region, for a client that signs.
@@ -264,7 +255,7 @@ impl<'a> StsHost<'a> {
         }
         let fips = fips == Fips::Yes && partition.has_fips_host(true);
         let form = Form::Regional { fips, dual_stack: true };
-        Ok(Self { partition, region, form, known: partition.known_region(region) })
+        Ok(Self { partition, region, form })
     }
 
     /// Its partition.
@@ -281,8 +272,8 @@ impl<'a> StsHost<'a> {
 
     /// The region, if it is one of [`Partition::known_regions`]: fit for a metric label, for there are few of them.
     #[must_use]
-    pub const fn known_region(&self) -> Option<&'static str> {
-        self.known
+    pub fn known_region(&self) -> Option<&'static str> {
+        self.partition.known_regions().iter().copied().find(|known| *known == self.region)
     }
 
     /// Whether it is `sts.amazonaws.com`.
@@ -291,26 +282,37 @@ impl<'a> StsHost<'a> {
         matches!(self.form, Form::Global)
     }
 
+    pub(crate) fn write_to(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        let Form::Regional { fips, dual_stack } = self.form else {
+            return out.write_str(GLOBAL_HOST);
+        };
+        out.write_str(if fips { "sts-fips." } else { "sts." })?;
+        out.write_str(self.region)?;
+        out.write_str(".")?;
+        let plain = self.partition.domain();
+        out.write_str(if dual_stack { self.partition.dual_stack_domain().unwrap_or(plain) } else { plain })
+    }
+
     /// The host that is `text`, among those of one partition.
-    fn in_partition(text: &'a str, partition: Partition, own_region: Option<&str>) -> Option<Self> {
-        if text == GLOBAL_HOST {
+    fn in_partition(text: &'a [u8], partition: Partition, own_region: Option<&str>) -> Option<Self> {
+        if text == GLOBAL_HOST.as_bytes() {
             return (partition == Partition::Aws).then(Self::global);
         }
-        let (fips, rest) = match text.strip_prefix("sts-fips.") {
+        let (fips, rest) = match text.strip_prefix(b"sts-fips.") {
             Some(rest) => (true, rest),
-            None => (false, text.strip_prefix("sts.")?),
+            None => (false, text.strip_prefix(b"sts.")?),
         };
         let candidates = [(false, Some(partition.domain())), (true, partition.dual_stack_domain())];
         for (dual_stack, domain) in candidates {
-            let Some(region) = domain.and_then(|domain| rest.strip_suffix(domain)?.strip_suffix('.')) else {
+            let Some(region) = domain.and_then(|domain| rest.strip_suffix(domain.as_bytes())?.strip_suffix(b".")) else {
                 continue;
             };
-            // What was stripped off are constants, so what is left is all that the sender chose.
-            let known = partition.known_region(region);
-            let fits = known.is_some() || partition.has_shape_of(region);
+            let region = str::from_utf8(region).ok()?;
+            // What was stripped off are constants, so what is left is all that the sender chose. Known regions have the shape, too.
+            let fits = partition.has_shape_of(region);
             let is_own = !fips && own_region == Some(region) && is_region_label(region);
             if is_own || fits && (!fips || partition.has_fips_host(dual_stack)) {
-                return Some(Self { partition, region, form: Form::Regional { fips, dual_stack }, known });
+                return Some(Self { partition, region, form: Form::Regional { fips, dual_stack } });
             }
         }
         None
@@ -319,14 +321,7 @@ impl<'a> StsHost<'a> {
 
 impl fmt::Display for StsHost<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Form::Regional { fips, dual_stack } = self.form else {
-            return f.write_str(GLOBAL_HOST);
-        };
-        f.write_str(if fips { "sts-fips." } else { "sts." })?;
-        f.write_str(self.region)?;
-        f.write_str(".")?;
-        let plain = self.partition.domain();
-        f.write_str(if dual_stack { self.partition.dual_stack_domain().unwrap_or(plain) } else { plain })
+        self.write_to(f)
     }
 }
 
@@ -364,6 +359,10 @@ impl<'a> StsHosts<'a> {
     ///
     /// [`Error::Partition`] for an STS host of another partition, [`Error::Host`] for anything else.
     pub fn judge<'h>(&self, text: &'h str) -> Result<StsHost<'h>, Error> {
+        self.judge_bytes(text.as_bytes())
+    }
+
+    pub(crate) fn judge_bytes<'h>(&self, text: &'h [u8]) -> Result<StsHost<'h>, Error> {
         if let Some(host) = StsHost::in_partition(text, self.partition, self.own_region) {
             return Ok(host);
         }
@@ -505,7 +504,33 @@ mod tests {
         assert_eq!(StsHost::dual_stack(Partition::Aws, "EU-WEST-1", Fips::No), Err(Error::Host));
     }
 
+    /// The syntax of a region, label by label from its end.
+    fn has_shape(partition: Partition, region: &str) -> bool {
+        let is_word = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase());
+        let is_country = |text: &str| text.len() == 2 && is_word(text);
+        let mut labels = region.rsplitn(3, '-');
+        let (Some(number), Some(direction), Some(geography)) = (labels.next(), labels.next(), labels.next()) else { return false };
+        let fits = match partition {
+            Partition::Aws => is_country(geography) && geography != "cn",
+            Partition::AwsCn => geography == "cn",
+            Partition::AwsEusc => geography.strip_prefix("eusc-").is_some_and(is_country),
+            Partition::AwsIso => geography == "us-iso",
+            Partition::AwsIsoB => geography == "us-isob",
+            Partition::AwsIsoE => geography == "eu-isoe",
+            Partition::AwsIsoF => geography == "us-isof",
+            Partition::AwsUsGov => geography == "us-gov",
+        };
+        fits && is_word(direction) && (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
+    }
+
     proptest::proptest! {
+        #[test]
+        fn shapes_are_the_same_read_from_either_end(region in "([a-z]{1,3}|cn|us-gov|us-isob?|eu-isoe|us-isof|eusc-[a-z]{1,3})?-?[a-z0-9A-Z]{0,6}-?[0-9a]{0,3}(-1)?") {
+            for partition in Partition::ALL {
+                proptest::prop_assert_eq!(partition.has_shape_of(&region), has_shape(partition, &region), "{} in {}", region, partition);
+            }
+        }
+
         #[test]
         fn whatever_is_judged_ours_is_a_host_that_we_write(text in "(sts|sts-fips|s3)\\.[a-z]{2,4}-[a-z]{1,6}-[0-9]{1,3}\\.(amazonaws\\.com|api\\.aws|amazonaws\\.com\\.cn|evil)") {
             for partition in Partition::ALL {

@@ -12,8 +12,10 @@ use core::cmp::Ordering;
 use core::{fmt, str};
 
 use crate::Error;
+use crate::sigv4::Signature;
 
-/// One of the query keys that a presigned GetCallerIdentity may have.
+/// One of the query keys that a presigned GetCallerIdentity may have, in the order in which they are sorted and most clients write them: the
+/// signature, which is not signed, comes last.
 ///
 /// upstream: `parameterWhitelist` in pkg/token/token.go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,8 +27,8 @@ pub(crate) enum Param {
     Date,
     Expires,
     SecurityToken,
-    Signature,
     SignedHeaders,
+    Signature,
 }
 
 impl Param {
@@ -40,8 +42,8 @@ impl Param {
         Self::Date,
         Self::Expires,
         Self::SecurityToken,
-        Self::Signature,
         Self::SignedHeaders,
+        Self::Signature,
     ];
 
     /// The key as AWS spells it.
@@ -59,24 +61,70 @@ impl Param {
         }
     }
 
-    /// The key that `name` spells.
-    fn from_encoded(name: Encoded<'_>) -> Option<Self> {
-        if name.form == Form::Plain {
-            // The usual way: no escape, so the text is the key.
-            return Self::ALL.into_iter().find(|param| param.name().eq_ignore_ascii_case(name.raw));
+    /// The key that is spelled as AWS does: lengths and then bytes are compared, with nothing to search.
+    const fn from_name(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"Action" => Self::Action,
+            b"Version" => Self::Version,
+            b"X-Amz-Algorithm" => Self::Algorithm,
+            b"X-Amz-Credential" => Self::Credential,
+            b"X-Amz-Date" => Self::Date,
+            b"X-Amz-Expires" => Self::Expires,
+            b"X-Amz-Security-Token" => Self::SecurityToken,
+            b"X-Amz-Signature" => Self::Signature,
+            b"X-Amz-SignedHeaders" => Self::SignedHeaders,
+            _ => return None,
+        })
+    }
+
+    /// What its pair begins with in nearly every query, if `text` begins so: the length of that, which is the name and the `=`, and the value as
+    /// far as it is always the same or otherwise known; and how that part of the value is spelled.
+    ///
+    /// It only saves time: what a [`scan`] makes of such a head is known beforehand.
+    fn usual_head(self, text: &[u8]) -> Option<(usize, Form)> {
+        // A macro, so that the compiler knows each length and compares without a call.
+        macro_rules! head {
+            ($head:literal, $form:ident) => {
+                if text.starts_with($head) { Some(($head.len(), Form::$form)) } else { None }
+            };
         }
+        match self {
+            Self::Action => head!(b"Action=GetCallerIdentity", Plain),
+            Self::Version => head!(b"Version=2011-06-15", Plain),
+            Self::Algorithm => head!(b"X-Amz-Algorithm=AWS4-HMAC-SHA256", Plain),
+            Self::Credential => head!(b"X-Amz-Credential=", Plain),
+            Self::Date => head!(b"X-Amz-Date=", Plain),
+            Self::Expires => head!(b"X-Amz-Expires=", Plain),
+            Self::SecurityToken => head!(b"X-Amz-Security-Token=", Plain),
+            Self::SignedHeaders => head!(b"X-Amz-SignedHeaders=host%3Bx-k8s-aws-id", Canonical),
+            // Hex digits are unreserved.
+            Self::Signature => {
+                let (head, form) = head!(b"X-Amz-Signature=", Plain)?;
+                let digits = text.get(head..).and_then(|value| value.first_chunk());
+                let known = if digits.is_some_and(Signature::are_digits) { Signature::DIGITS } else { 0 };
+                Some((head.saturating_add(known), form))
+            }
+        }
+    }
+
+    /// The first key, of those from place `next` on, whose usual head `text` begins with, and what is known of that.
+    fn usual(next: usize, text: &[u8]) -> Option<(Self, usize, Form)> {
+        Self::ALL.get(next..)?.iter().find_map(|param| param.usual_head(text).map(|(length, form)| (*param, length, form)))
+    }
+
+    /// The key that `name` spells in any way, and the name if that is not AWS' way.
+    fn of_name(name: Encoded<'_>) -> Option<(Self, Option<Encoded<'_>>)> {
+        match Self::from_name(name.raw) {
+            Some(param) => Some((param, None)),
+            None => Self::from_encoded(name).map(|param| (param, Some(name))),
+        }
+    }
+
+    fn from_encoded(name: Encoded<'_>) -> Option<Self> {
         Self::ALL.into_iter().find(|param| {
             let mut expected = param.name().bytes();
             name.decoded().all(|byte| expected.next().is_some_and(|e| e.eq_ignore_ascii_case(&byte))) && expected.next().is_none()
         })
-    }
-
-    /// The key that `text` begins with in AWS' spelling, if it comes behind `last` in the sorted order, or is the signature; and what follows
-    /// its `=`.
-    fn usual_after(last: Option<Self>, text: &str) -> Option<(Self, &str)> {
-        let next = last.map_or(0, |last| last.index().saturating_add(1));
-        let later = Self::ALL.get(next..)?.iter().copied().chain([Self::Signature]);
-        later.into_iter().find_map(|param| Some((param, text.strip_prefix(param.name())?.strip_prefix('=')?)))
     }
 
     const fn index(self) -> usize {
@@ -88,53 +136,31 @@ impl Param {
             Self::Date => 4,
             Self::Expires => 5,
             Self::SecurityToken => 6,
-            Self::Signature => 7,
-            Self::SignedHeaders => 8,
+            Self::SignedHeaders => 7,
+            Self::Signature => 8,
         }
     }
 }
 
-/// What a byte means in a query. Numbers, so that those of several bytes can be or-ed: nought is the usual one.
-type Class = u8;
-/// Unreserved in RFC 3986: stands for itself, and is written so in a canonical query.
-const PLAIN: Class = 0;
-const AMPERSAND: Class = 1;
-const EQUALS: Class = 2;
-const PERCENT: Class = 3;
-const SEMICOLON: Class = 4;
-/// Stands for itself but is escaped in a canonical query; `+` too, but for the blank.
-const OTHER: Class = 5;
-
+/// Unreserved in RFC 3986: stands for itself, and is written so in a canonical query. Without a branch, so that the compiler does 16 at a
+/// time.
 const fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+    let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+    let is_digit = byte.wrapping_sub(b'0') < 10;
+    is_letter | is_digit | (byte == b'-') | (byte == b'.') | (byte == b'_') | (byte == b'~')
 }
 
-const CLASSES: [Class; 256] = {
-    let mut classes = [OTHER; 256];
-    let mut byte = 0_u8;
-    loop {
-        #[expect(clippy::as_conversions, clippy::indexing_slicing, reason = "evaluated by the compiler")]
-        {
-            classes[byte as usize] = match byte {
-                b'&' => AMPERSAND,
-                b'=' => EQUALS,
-                b'%' => PERCENT,
-                b';' => SEMICOLON,
-                byte if is_unreserved(byte) => PLAIN,
-                _ => OTHER,
-            };
-        }
-        let Some(next) = byte.checked_add(1) else { break classes };
-        byte = next;
-    }
-};
-
-fn class(byte: u8) -> Class {
-    CLASSES.get(usize::from(byte)).copied().unwrap_or(OTHER)
+/// Printable ASCII without DQUOTE, `<` and `>`, which RFC 3986 has in no URI.
+pub(crate) const fn is_url_byte(byte: u8) -> bool {
+    matches!(byte, 0x21..=0x7E) && !matches!(byte, b'"' | b'<' | b'>')
 }
 
 /// How a text is spelled, from what is quickest to use to what takes most care.
+///
+/// A word, not a byte: a processor waits for a byte just written when it is read again together with its neighbours, as when an [`Encoded`] is
+/// moved.
 #[derive(Clone, Copy, Eq, PartialEq)]
+#[repr(usize)]
 enum Form {
     /// Unreserved characters alone: the text, what it stands for and its canonical form are the same bytes.
     Plain,
@@ -147,33 +173,26 @@ enum Form {
 /// Percent-encoded text, its escapes known to be well formed.
 #[derive(Clone, Copy)]
 pub(crate) struct Encoded<'a> {
-    raw: &'a str,
+    raw: &'a [u8],
     form: Form,
 }
 
 impl<'a> Encoded<'a> {
-    const EMPTY: Self = Self { raw: "", form: Form::Plain };
+    const EMPTY: Self = Self { raw: b"", form: Form::Plain };
 
     /// The bytes that it stands for.
     pub(crate) fn decoded(&self) -> Decoded<'a> {
-        Decoded(self.raw.as_bytes())
+        Decoded(self.raw)
     }
 
-    /// The bytes that it stands for, if they are so many.
-    pub(crate) fn to_array<const N: usize>(self) -> Option<[u8; N]> {
+    /// The bytes that it stands for; where they have to be decoded, into `room`, and as many as fit.
+    pub(crate) fn decode<'b>(&self, room: &'b mut [u8]) -> &'b [u8]
+    where
+        'a: 'b,
+    {
         if self.form == Form::Plain {
-            return self.raw.as_bytes().try_into().ok();
+            return self.raw;
         }
-        let mut array = [0; N];
-        let mut bytes = self.decoded();
-        for slot in &mut array {
-            *slot = bytes.next()?;
-        }
-        bytes.next().is_none().then_some(array)
-    }
-
-    /// Puts the bytes that it stands for into `room`, as many as fit, and returns these.
-    pub(crate) fn decode_into<'b>(&self, room: &'b mut [u8]) -> &'b [u8] {
         let mut length = 0_usize;
         for (slot, byte) in room.iter_mut().zip(self.decoded()) {
             *slot = byte;
@@ -183,19 +202,19 @@ impl<'a> Encoded<'a> {
     }
 
     /// The text, if it is spelled as AWS would spell it.
-    pub(crate) fn canonical_text(&self) -> Option<&'a str> {
+    pub(crate) fn canonical_text(&self) -> Option<&'a [u8]> {
         (self.form != Form::Free).then_some(self.raw)
     }
 
     /// Whether it stands for exactly `text`.
     pub(crate) fn is(&self, text: &str) -> bool {
-        if self.form == Form::Plain { self.raw == text } else { self.decoded().eq(text.bytes()) }
+        if self.form == Form::Plain { self.raw == text.as_bytes() } else { self.decoded().eq(text.bytes()) }
     }
 
     /// Writes it as AWS would.
-    fn write_canonical(&self, out: &mut impl fmt::Write) -> fmt::Result {
+    fn write_canonical(&self, out: &mut impl WriteAscii) -> fmt::Result {
         match self.form {
-            Form::Plain | Form::Canonical => out.write_str(self.raw),
+            Form::Plain | Form::Canonical => out.write_ascii(self.raw),
             Form::Free => self.decoded().try_for_each(|byte| write_escaped(byte, out)),
         }
     }
@@ -218,9 +237,28 @@ fn hex_digit(value: u8) -> u8 {
 
 /// The byte that two hex digits write.
 fn escaped_byte(high: u8, low: u8) -> Option<u8> {
-    let value = |digit| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    Some(value(high)?.wrapping_shl(4) | value(low)?)
+    let value = |digit: u8| HEX_VALUES.get(usize::from(digit)).copied().unwrap_or(NO_HEX);
+    let (high, low) = (value(high), value(low));
+    (high | low != NO_HEX).then_some(high.wrapping_shl(4) | low)
 }
+
+/// What is no hex digit: or-ed with any value it stays the same.
+const NO_HEX: u8 = 0xFF;
+/// Four bits for each hex digit of either case.
+const HEX_VALUES: [u8; 256] = {
+    let mut values = [NO_HEX; 256];
+    let (upper, lower) = (b"0123456789ABCDEF", b"0123456789abcdef");
+    let mut value = 0_u8;
+    while value < 16 {
+        #[expect(clippy::as_conversions, clippy::indexing_slicing, reason = "evaluated by the compiler")]
+        {
+            values[upper[value as usize] as usize] = value;
+            values[lower[value as usize] as usize] = value;
+            value += 1;
+        }
+    }
+    values
+};
 
 /// The bytes behind percent-encoded text.
 #[derive(Clone)]
@@ -241,32 +279,16 @@ impl Iterator for Decoded<'_> {
     }
 }
 
-/// Where a piece of the query stands in it. Small, since a split query is moved a few times: nine pairs are 108 bytes.
-#[derive(Clone, Copy)]
-struct Span {
-    start: u16,
-    end: u16,
-    form: Form,
-}
-
-/// A key as spelled (`None` where as AWS does), and its value.
-#[derive(Clone, Copy)]
-struct Pair {
-    name: Option<Span>,
-    value: Span,
-}
-
-/// A query that has been split: each pair at its key's place.
-#[derive(Clone, Copy)]
+/// A query that has been split: values at their keys' places, and names where they are spelled otherwise than AWS does.
 pub(crate) struct Params<'a> {
-    query: &'a str,
-    pairs: [Option<Pair>; Param::COUNT],
+    names: [Option<Encoded<'a>>; Param::COUNT],
+    values: [Option<Encoded<'a>>; Param::COUNT],
     /// Where all that is signed ends, if the query as received is canonical: each name and value so spelled, sorted, and the signature last.
-    canonical_end: Option<u16>,
+    canonical_end: Option<usize>,
 }
 
 impl<'a> Params<'a> {
-    /// Splits a query, whose bytes are known to be printable ASCII.
+    /// Splits a query.
     ///
     /// # Syntax
     ///
@@ -277,69 +299,67 @@ impl<'a> Params<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Escape`], [`Error::ParameterUnknown`] and [`Error::ParameterRepeated`], for the first pair that has one of them.
-    pub(crate) fn parse(query: &'a str) -> Result<Self, Error> {
-        let mut params = Self { query, pairs: [None; Param::COUNT], canonical_end: None };
-        let mut last_signed: Option<Param> = None;
-        let mut is_canonical = true;
-        let mut rest = Some(query);
-        while let Some(text) = rest {
-            // The next key in AWS' own spelling and order is tried first: that saves looking at each of its bytes.
-            let usual = Param::usual_after(last_signed, text);
-            let (param, name, value) = if let Some((param, after)) = usual {
-                let value = Scanned::value(after)?;
-                rest = value.rest;
-                (param, None, value.text)
-            } else {
-                let name = Scanned::name(text)?;
-                rest = name.rest;
-                let mut value = Encoded::EMPTY;
-                if let (Some(EQUALS), Some(after)) = (name.delimiter, name.rest) {
-                    let scanned = Scanned::value(after)?;
-                    (value, rest) = (scanned.text, scanned.rest);
-                } else if name.text.raw.is_empty() {
-                    is_canonical = false;
-                    continue;
-                }
-                let param = Param::from_encoded(name.text).ok_or(Error::ParameterUnknown)?;
-                (param, Some(name.text), value)
-            };
-            let pair = Pair { name: name.map(|name| params.span(name)).transpose()?, value: params.span(value)? };
-            let slot = params.pairs.get_mut(param.index()).ok_or(Error::ParameterUnknown)?;
-            if slot.replace(pair).is_some() {
-                return Err(Error::ParameterRepeated);
-            }
-            if param == Param::Signature {
-                if is_canonical && rest.is_none() {
-                    let end = query.len().checked_sub(text.len()).and_then(|end| end.checked_sub("&".len()));
-                    params.canonical_end = end.and_then(|end| u16::try_from(end).ok());
-                }
-            } else {
-                // Names are unique, so what comes in Param's order is sorted.
-                is_canonical = is_canonical && usual.is_some() && value.form != Form::Free;
-                last_signed = Some(param);
-            }
-        }
+    /// [`Error::UrlBytes`], [`Error::Authority`] (a fragment), [`Error::Escape`], [`Error::ParameterUnknown`] and
+    /// [`Error::ParameterRepeated`], for the first pair that has one of them.
+    #[inline]
+    pub(crate) fn parse(query: &'a [u8]) -> Result<Self, Error> {
+        let mut params = Self { names: [None; Param::COUNT], values: [None; Param::COUNT], canonical_end: None };
+        params.read(query)?;
         Ok(params)
     }
 
-    fn span(&self, text: Encoded<'a>) -> Result<Span, Error> {
-        // Pieces are parts of the query, so their addresses tell where; a query is shorter than a token, so 16 bits are enough.
-        let start = text.raw.as_ptr().addr().checked_sub(self.query.as_ptr().addr());
-        let start = start.filter(|start| *start <= self.query.len()).unwrap_or(0);
-        let end = start.saturating_add(text.raw.len());
-        let (Ok(start), Ok(end)) = (u16::try_from(start), u16::try_from(end)) else { return Err(Error::Length) };
-        Ok(Span { start, end, form: text.form })
-    }
-
-    fn text(&self, span: Span) -> Encoded<'a> {
-        let raw = self.query.get(usize::from(span.start)..usize::from(span.end)).unwrap_or_default();
-        Encoded { raw, form: span.form }
+    fn read(&mut self, query: &'a [u8]) -> Result<(), Error> {
+        // Where in the order of keys the next one would be, if they come in order.
+        let mut next = 0;
+        let mut is_canonical = true;
+        let mut rest = Some(query);
+        while let Some(text) = rest {
+            let usual = Param::usual(next, text);
+            let mut name = Encoded::EMPTY;
+            // Where the value begins, and from where on it is not known.
+            let (start, known, form) = match usual {
+                Some((param, known, form)) => (param.name().len().saturating_add(1), known, form),
+                None => {
+                    let (end, form) = scan(text, 0, Form::Plain, true)?;
+                    name = Encoded { raw: text.get(..end).unwrap_or_default(), form };
+                    let start = if text.get(end) == Some(&b'=') { end.saturating_add(1) } else { end };
+                    (start, start, Form::Plain)
+                }
+            };
+            let (end, form) = scan(text, known, form, false)?;
+            rest = text.get(end..).and_then(|rest| rest.split_first()).map(|(_, rest)| rest);
+            if end == 0 {
+                is_canonical = false;
+                continue;
+            }
+            let value = Encoded { raw: text.get(start..end).unwrap_or_default(), form };
+            let (param, name) = match usual {
+                Some((param, ..)) => (param, None),
+                None => Param::of_name(name).ok_or(Error::ParameterUnknown)?,
+            };
+            let index = param.index();
+            let slots = (self.names.get_mut(index), self.values.get_mut(index));
+            let (Some(name_slot), Some(value_slot)) = slots else { return Err(Error::ParameterUnknown) };
+            if value_slot.is_some() {
+                return Err(Error::ParameterRepeated);
+            }
+            *value_slot = Some(value);
+            if name.is_some() {
+                *name_slot = name;
+            }
+            // Names are unique, so what comes in Param's order is sorted. As AWS spells it, a name has a value, be it empty.
+            is_canonical &= index >= next && name.is_none() && start > param.name().len() && form != Form::Free;
+            if param == Param::Signature && is_canonical && rest.is_none() {
+                self.canonical_end = query.len().checked_sub(text.len()).and_then(|end| end.checked_sub("&".len()));
+            }
+            next = index.saturating_add(1);
+        }
+        Ok(())
     }
 
     /// The value of a key that may be absent.
     pub(crate) fn find(&self, param: Param) -> Option<Encoded<'a>> {
-        self.pairs.get(param.index()).copied().flatten().map(|pair| self.text(pair.value))
+        self.values.get(param.index()).copied().flatten()
     }
 
     /// The value of a key.
@@ -353,16 +373,12 @@ impl<'a> Params<'a> {
 
     /// Writes the canonical query: all pairs but the signature, sorted as AWS sorts them, by the name's encoded bytes. Names are unique, for
     /// they are so without case.
-    pub(crate) fn write_canonical(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        if let Some(end) = self.canonical_end {
-            return out.write_str(self.query.get(..usize::from(end)).unwrap_or_default());
-        }
+    fn write_canonical(&self, out: &mut impl WriteAscii) -> fmt::Result {
         let signed = || {
-            let pairs = self.pairs.iter().zip(Param::ALL).filter(|(_, param)| *param != Param::Signature);
-            pairs.filter_map(|(pair, param)| {
-                let pair = (*pair)?;
-                let usual = Encoded { raw: param.name(), form: Form::Plain };
-                Some((pair.name.map_or(usual, |name| self.text(name)), self.text(pair.value)))
+            let places = self.names.iter().zip(&self.values).zip(Param::ALL).filter(|(_, param)| *param != Param::Signature);
+            places.filter_map(|((name, value), param)| {
+                let usual = Encoded { raw: param.name().as_bytes(), form: Form::Plain };
+                Some((name.unwrap_or(usual), (*value)?))
             })
         };
         let mut last: Option<Encoded<'_>> = None;
@@ -381,70 +397,141 @@ impl<'a> Params<'a> {
     }
 }
 
+/// A query that can be split, as it is signed. Kept instead of its [`Params`], which are many bytes to move.
+#[derive(Clone, Copy)]
+pub(crate) struct SignedQuery<'a> {
+    query: &'a [u8],
+    canonical_end: Option<usize>,
+}
+
+impl<'a> SignedQuery<'a> {
+    /// That of a query, of which `params` are the parts.
+    pub(crate) const fn new(query: &'a [u8], params: &Params<'_>) -> Self {
+        Self { query, canonical_end: params.canonical_end }
+    }
+
+    /// The query as received.
+    pub(crate) const fn as_received(&self) -> &'a str {
+        match str::from_utf8(self.query) {
+            Ok(query) => query,
+            // There is no such query: whatever can be split is ASCII.
+            Err(_) => "",
+        }
+    }
+
+    /// Writes the canonical query.
+    pub(crate) fn write_canonical(&self, out: &mut impl WriteAscii) -> fmt::Result {
+        match self.canonical_end {
+            Some(end) => out.write_ascii(self.query.get(..end).unwrap_or_default()),
+            // What was split once can be split again. Rare: most clients write the canonical query, and those that put a session token
+            // elsewhere make tokens that only STS can prove.
+            None => Params::parse(self.query).map_err(|_| fmt::Error)?.write_canonical(out),
+        }
+    }
+}
+
+/// Where ASCII can be written that was never made a `str`: to a hash it is bytes all along.
+pub(crate) trait WriteAscii: fmt::Write {
+    /// Writes text that is known to be ASCII.
+    fn write_ascii(&mut self, text: &[u8]) -> fmt::Result;
+}
+
+impl WriteAscii for fmt::Formatter<'_> {
+    fn write_ascii(&mut self, text: &[u8]) -> fmt::Result {
+        self.write_str(str::from_utf8(text).map_err(|_| fmt::Error)?)
+    }
+}
+
 /// Keys decode to letters and hyphens, which are unreserved: their encoded order is that of their decoded bytes.
 fn compare_names(a: Encoded<'_>, b: Encoded<'_>) -> Ordering {
     if a.form == Form::Plain && b.form == Form::Plain { a.raw.cmp(b.raw) } else { a.decoded().cmp(b.decoded()) }
 }
 
-/// A piece of a query, the delimiter that ended it, and what follows that.
-struct Scanned<'a> {
-    text: Encoded<'a>,
-    delimiter: Option<Class>,
-    rest: Option<&'a str>,
-}
-
-impl<'a> Scanned<'a> {
-    /// Reads up to the next `=` or `&`.
-    fn name(text: &'a str) -> Result<Self, Error> {
-        Self::until(text, true)
+/// Reads `text` from `start` on to the next `&`, or `=` for a name, or the end: where that is, and how the text before it is spelled, if what is
+/// before `start` has the form `form`.
+#[inline]
+fn scan(text: &[u8], start: usize, mut form: Form, ends_at_equals: bool) -> Result<(usize, Form), Error> {
+    if matches!(text.get(start), None | Some(b'&')) {
+        return Ok((start, form));
     }
-
-    /// Reads up to the next `&`.
-    fn value(text: &'a str) -> Result<Self, Error> {
-        Self::until(text, false)
-    }
-
-    fn until(text: &'a str, ends_at_equals: bool) -> Result<Self, Error> {
-        let mut form = Form::Plain;
-        let mut rest = text.as_bytes();
-        let delimiter = loop {
-            rest = skip_plain(rest);
-            let Some((&byte, tail)) = rest.split_first() else { break None };
-            match class(byte) {
-                AMPERSAND => break Some(AMPERSAND),
-                EQUALS if ends_at_equals => break Some(EQUALS),
-                PERCENT => {
-                    let [high, low, tail @ ..] = tail else { return Err(Error::Escape) };
-                    let value = escaped_byte(*high, *low).ok_or(Error::Escape)?;
-                    let is_canonical = !high.is_ascii_lowercase() && !low.is_ascii_lowercase() && !is_unreserved(value);
-                    form = if is_canonical && form != Form::Free { Form::Canonical } else { Form::Free };
-                    rest = tail;
-                }
-                SEMICOLON => return Err(Error::Escape),
-                _ => {
+    for at in Stops::of(text, start) {
+        match text.get(at..).unwrap_or_default() {
+            [b'&', ..] => return Ok((at, form)),
+            [b'=', ..] if ends_at_equals => return Ok((at, form)),
+            // The digits are no stops, so the next stop is behind them.
+            [b'%', high, low, ..] => {
+                let value = escaped_byte(*high, *low).ok_or(Error::Escape)?;
+                if *high.max(low) >= b'a' || is_unreserved(value) {
                     form = Form::Free;
-                    rest = tail;
+                } else if form == Form::Plain {
+                    form = Form::Canonical;
                 }
             }
-        };
-        let length = text.len().saturating_sub(rest.len());
-        let (raw, rest) = text.split_at_checked(length).ok_or(Error::Escape)?;
-        Ok(Self { text: Encoded { raw, form }, delimiter, rest: delimiter.and_then(|_| rest.get(1..)) })
+            [b'%' | b';', ..] => return Err(Error::Escape),
+            [b'#', ..] => return Err(Error::Authority),
+            [byte, ..] if !is_url_byte(*byte) => return Err(Error::UrlBytes),
+            _ => form = Form::Free,
+        }
+    }
+    Ok((text.len(), form))
+}
+
+/// The places in a text where a byte is not unreserved. A chunk of bytes is looked at together, since most of a query is unreserved.
+pub(crate) struct Stops<'a> {
+    text: &'a [u8],
+    /// Where the bytes begin that `marks` is about.
+    base: usize,
+    /// A bit for each byte of the chunk: one for a stop that has not been told.
+    marks: u32,
+}
+
+/// As many as a [`Stops`] has bits for.
+const CHUNK_BYTES: usize = 32;
+
+impl<'a> Stops<'a> {
+    /// Those from `start` on.
+    pub(crate) fn of(text: &'a [u8], start: usize) -> Self {
+        Self { text, base: start, marks: Self::marks(text.get(start..).unwrap_or_default()) }
+    }
+
+    /// The marks of the chunk that `text` begins with.
+    fn marks(text: &[u8]) -> u32 {
+        text.first_chunk().map_or_else(|| Self::last_marks(text), Self::chunk_marks)
+    }
+
+    #[cold]
+    fn last_marks(text: &[u8]) -> u32 {
+        let mut chunk = [b'A'; CHUNK_BYTES];
+        if let Some(place) = chunk.get_mut(..text.len()) {
+            place.copy_from_slice(text);
+        }
+        Self::chunk_marks(&chunk)
+    }
+
+    fn chunk_marks(chunk: &[u8; CHUNK_BYTES]) -> u32 {
+        let mut flags = [0_u8; CHUNK_BYTES];
+        for (flag, byte) in flags.iter_mut().zip(chunk) {
+            *flag = u8::from(!is_unreserved(*byte));
+        }
+        // The product has the lowest bits of all eight bytes in its highest byte, the first byte's lowest.
+        let bits = |eight: &[u8; 8]| u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080).to_be_bytes()[0];
+        flags.as_chunks().0.iter().rev().fold(0, |marks, eight| marks << 8 | u32::from(bits(eight)))
     }
 }
 
-/// What follows the unreserved characters that `text` begins with.
-fn skip_plain(text: &[u8]) -> &[u8] {
-    let mut rest = text;
-    // Eight at a time: most of a query is plain.
-    while let Some((eight, after)) = rest.split_first_chunk::<8>() {
-        if eight.iter().fold(PLAIN, |classes, byte| classes | class(*byte)) != PLAIN {
-            break;
+impl Iterator for Stops<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        while self.marks == 0 {
+            self.base = self.base.saturating_add(CHUNK_BYTES);
+            self.marks = Self::marks(self.text.get(self.base..).filter(|rest| !rest.is_empty())?);
         }
-        rest = after;
+        let place = usize::try_from(self.marks.trailing_zeros()).ok()?;
+        self.marks &= self.marks.wrapping_sub(1);
+        self.base.checked_add(place)
     }
-    let plain = rest.iter().position(|byte| class(*byte) != PLAIN).unwrap_or(rest.len());
-    rest.get(plain..).unwrap_or_default()
 }
 
 /// Writes `name=value&name=value…`, names as AWS spells them and in their order, values encoded.
@@ -458,4 +545,111 @@ pub(crate) fn write_query<'a>(pairs: impl Iterator<Item = (Param, &'a str)>, out
         separator = "&";
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::string::String;
+    use std::vec::Vec;
+    use std::{format, vec};
+
+    use super::*;
+
+    impl WriteAscii for String {
+        fn write_ascii(&mut self, text: &[u8]) -> fmt::Result {
+            fmt::Write::write_str(self, str::from_utf8(text).unwrap())
+        }
+    }
+
+    #[test]
+    fn a_key_has_one_place_and_one_name() {
+        for (index, param) in Param::ALL.into_iter().enumerate() {
+            assert_eq!(param.index(), index);
+            assert_eq!(Param::from_name(param.name().as_bytes()), Some(param));
+            assert!(Param::from_name(param.name().to_ascii_lowercase().as_bytes()).is_none());
+        }
+        let names = || Param::ALL.into_iter().filter(|param| *param != Param::Signature).map(Param::name);
+        assert!(names().is_sorted(), "the places are the order in which AWS sorts");
+    }
+
+    #[test]
+    fn what_a_usual_head_says_is_what_a_scan_finds() {
+        let digits = "0123456789abcdef".repeat(4);
+        for param in Param::ALL {
+            let pairs = [
+                "Action=GetCallerIdentity",
+                "Version=2011-06-15",
+                "X-Amz-Algorithm=AWS4-HMAC-SHA256",
+                "X-Amz-SignedHeaders=host%3Bx-k8s-aws-id",
+                &format!("X-Amz-Signature={digits}"),
+            ];
+            let usual = pairs.iter().find(|pair| pair.starts_with(&format!("{}=", param.name())));
+            let text = usual.map_or_else(|| format!("{}=", param.name()), |pair| String::from(*pair));
+            let (known, form) = param.usual_head(text.as_bytes()).unwrap();
+            assert_eq!(known, text.len(), "{text}");
+            let start = param.name().len() + 1;
+            let scanned = scan(text.as_bytes(), start, Form::Plain, false).unwrap();
+            assert!(scanned == (known, form), "{text}");
+            let name = scan(text.as_bytes(), 0, Form::Plain, true).unwrap();
+            assert!(name == (start - 1, Form::Plain), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_byte_is_a_stop_or_unreserved() {
+        for byte in 0..=u8::MAX {
+            let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+            assert_eq!(is_unreserved(byte), unreserved, "{byte:#x}");
+        }
+    }
+
+    fn canonical(query: &str) -> Option<String> {
+        let params = Params::parse(query.as_bytes()).ok()?;
+        let (mut quick, mut slow) = (String::new(), String::new());
+        SignedQuery::new(query.as_bytes(), &params).write_canonical(&mut quick).unwrap();
+        params.write_canonical(&mut slow).unwrap();
+        assert_eq!(quick, slow, "{query}");
+        Some(quick)
+    }
+
+    #[test]
+    fn a_canonical_query_is_signed_as_received() {
+        let query = "Action=A&Version=1&X-Amz-Date=%2F&X-Amz-SignedHeaders=a%3Bb&X-Amz-Signature=00";
+        let signed = query.strip_suffix("&X-Amz-Signature=00").unwrap();
+        let as_received = |query: &str| Params::parse(query.as_bytes()).unwrap().canonical_end.is_some();
+        assert!(as_received(query));
+        assert_eq!(canonical(query).as_deref(), Some(signed));
+        for (old, new) in [("%2F", "%2f"), ("%2F", "/"), ("%2F", "%41"), ("Action=A", "action=A"), ("=00", "=00&"), ("Action=A", "Action")]
+        {
+            let query = query.replacen(old, new, 1);
+            assert!(!as_received(&query), "{query}");
+            canonical(&query);
+        }
+        assert!(!as_received("Version=1&Action=A&X-Amz-Signature=00"), "not sorted");
+        assert!(!as_received("Action=A&X-Amz-Signature=00&Version=1"), "the signature is not last");
+        assert!(!as_received("&Action=A&X-Amz-Signature=00"), "an empty pair");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn stops_are_all_that_is_not_unreserved(text in "[ -~\u{e9}]{0,150}", start in 0_usize..160) {
+            let stops: Vec<_> = Stops::of(text.as_bytes(), start).collect();
+            let expected = text.bytes().enumerate().skip(start).filter(|(_, byte)| !is_unreserved(*byte)).map(|(at, _)| at);
+            proptest::prop_assert_eq!(stops, expected.collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn the_quick_way_to_the_canonical_query_is_the_slow_way(
+            order in proptest::sample::subsequence(vec![0, 1, 2, 3, 4, 5, 6, 7, 8], 0..=9),
+            values in proptest::collection::vec("([A-Za-z0-9._~-]|%2F|%3B|%2f|%41|[+/=:,]){0,40}", 9),
+            swap in proptest::option::of((0_usize..9, 0_usize..9)),
+        ) {
+            let mut pairs: Vec<_> = order.iter().map(|at| format!("{}={}", Param::ALL[*at].name(), values[*at])).collect();
+            if let Some((a, b)) = swap.filter(|(a, b)| *a.max(b) < pairs.len()) {
+                pairs.swap(a, b);
+            }
+            proptest::prop_assert!(canonical(&pairs.join("&")).is_some());
+        }
+    }
 }

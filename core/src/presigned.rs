@@ -10,7 +10,7 @@ use core::{fmt, str};
 use crate::Error;
 use crate::endpoint::{StsHost, StsHosts};
 use crate::limits::{ACCESS_KEY_ID_MAX_BYTES, ACCESS_KEY_ID_MIN_BYTES, EXPIRES_MAX_SECS, REGION_MAX_BYTES};
-use crate::param::{Encoded, Param, Params};
+use crate::param::{Encoded, Param, Params, SignedQuery, Stops, is_url_byte};
 use crate::sigv4::{Algorithm, Signature};
 use crate::time::AmzDate;
 use crate::token::Token;
@@ -37,16 +37,17 @@ impl AccessKeyId {
     ///
     /// [`Error::AccessKey`].
     pub fn parse(text: &str) -> Result<Self, Error> {
-        Self::from_bytes(text.as_bytes())
+        check_access_key_id(text.as_bytes())?;
+        Ok(Self::new(text.as_bytes()))
     }
 
-    fn from_bytes(text: &[u8]) -> Result<Self, Error> {
+    /// The id that is `text`, which was checked.
+    fn new(text: &[u8]) -> Self {
         let mut bytes = [0; ACCESS_KEY_ID_MAX_BYTES];
-        if text.len() < ACCESS_KEY_ID_MIN_BYTES || !text.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_') {
-            return Err(Error::AccessKey);
+        if let Some(place) = bytes.get_mut(..text.len()) {
+            place.copy_from_slice(text);
         }
-        bytes.get_mut(..text.len()).ok_or(Error::AccessKey)?.copy_from_slice(text);
-        Ok(Self { bytes, length: u8::try_from(text.len()).map_err(|_| Error::AccessKey)? })
+        Self { bytes, length: u8::try_from(text.len()).unwrap_or_default() }
     }
 
     /// The id.
@@ -80,8 +81,8 @@ impl fmt::Display for AccessKeyId {
 #[derive(Clone, Copy)]
 pub struct PresignedUrl<'a> {
     host: StsHost<'a>,
-    query: &'a str,
-    params: Params<'a>,
+    query: SignedQuery<'a>,
+    has_session_token: bool,
     algorithm: Algorithm,
     access_key_id: AccessKeyId,
     signed_at: AmzDate,
@@ -105,19 +106,26 @@ impl<'a> PresignedUrl<'a> {
     ///
     /// All from [`Error::UrlBytes`] to [`Error::Expires`], in the order in which [`Error`] lists them.
     pub fn parse(token: Token<'a>, hosts: &StsHosts<'_>) -> Result<Self, Error> {
-        let url = check_bytes(token.url_bytes())?;
+        Self::read(token.url_bytes(), hosts).map_err(|error| first_error(token.url_bytes(), error))
+    }
+
+    /// Reads a URL, and takes none with a byte that a URL cannot have or a fragment: a host of ours has neither, and each byte of the query is
+    /// looked at. But which refusal comes first, if there are several, is for [`first_error`] to say.
+    fn read(url: &'a [u8], hosts: &StsHosts<'_>) -> Result<Self, Error> {
         let rest = check_scheme(url)?;
-        let authority_end = rest.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
-        let (authority, rest) = rest.split_at_checked(authority_end).ok_or(Error::Authority)?;
-        if authority.bytes().any(|byte| matches!(byte, b'@' | b':')) || rest.contains('#') {
+        // User information and ports have their own delimiters, which come before the end of the authority.
+        let ends_host = |at: &usize| matches!(rest.get(*at), Some(b'/' | b'?' | b'#' | b'@' | b':'));
+        let host_end = Stops::of(rest, 0).find(ends_host).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at_checked(host_end).ok_or(Error::Authority)?;
+        if matches!(rest, [b'@' | b':', ..]) {
             return Err(Error::Authority);
         }
-        let query = match rest.strip_prefix('/') {
-            Some("") => "",
-            Some(rest) => rest.strip_prefix('?').ok_or(Error::Path)?,
-            None => return Err(Error::Path),
+        let query = match rest {
+            [b'/'] => &[],
+            [b'/', b'?', query @ ..] => query,
+            _ => return Err(Error::Path),
         };
-        let host = hosts.judge(authority)?;
+        let host = hosts.judge_bytes(authority)?;
 
         let params = Params::parse(query)?;
         let action = params.require(Param::Action)?;
@@ -137,24 +145,28 @@ impl<'a> PresignedUrl<'a> {
             return Err(Error::Version);
         }
         let algorithm = Algorithm::from_encoded(algorithm)?;
-        let signed_at = || date.to_array().ok_or(Error::DateForm).and_then(|date: [u8; AmzDate::BYTES]| AmzDate::parse(&date));
-        let (access_key_id, signed_at) = match usual_credential(credential, host.region()) {
-            Some((id, day)) => {
-                let (id, date) = (AccessKeyId::parse(id)?, signed_at()?);
-                if day == date.day() { (id, date) } else { return Err(Error::ScopeDate) }
-            }
-            None => {
-                let mut room = [0; CREDENTIAL_ROOM_BYTES];
-                let mut segments = credential.decode_into(&mut room).split(|byte| *byte == b'/');
-                let id = AccessKeyId::from_bytes(segments.next().unwrap_or_default())?;
-                let date = signed_at()?;
-                check_scope(segments, date.day(), host.region())?;
-                (id, date)
-            }
-        };
-        let signature = signature.to_array().ok_or(Error::SignatureForm).and_then(|digits| Signature::from_hex(&digits))?;
+        let mut room = [0; CREDENTIAL_ROOM_BYTES];
+        let usual = usual_credential(credential, host.region());
+        let mut segments = if usual.is_none() { credential.decode(&mut room) } else { b"" }.split(|byte| *byte == b'/');
+        let id = usual.map_or_else(|| segments.next().unwrap_or_default(), |(id, _)| id);
+        check_access_key_id(id)?;
+        let access_key_id = AccessKeyId::new(id);
+        let signed_at = AmzDate::parse(date.decode(&mut [0; AmzDate::BYTES + 1]))?;
+        match usual {
+            Some((_, day)) if day == signed_at.day_bytes() => {}
+            Some(_) => return Err(Error::ScopeDate),
+            None => check_scope(segments, signed_at.day(), host.region())?,
+        }
+        let mut room = [0; Signature::DIGITS + 1];
+        let digits = signature.decode(&mut room).try_into().map_err(|_| Error::SignatureForm)?;
+        if !Signature::are_digits(digits) {
+            return Err(Error::SignatureForm);
+        }
+        let signature = Signature::from_digits(digits);
         let expires_secs = parse_expires(expires)?;
-        Ok(Self { host, query, params, algorithm, access_key_id, signed_at, expires_secs, signature })
+        let has_session_token = params.find(Param::SecurityToken).is_some();
+        let query = SignedQuery::new(query, &params);
+        Ok(Self { host, query, has_session_token, algorithm, access_key_id, signed_at, expires_secs, signature })
     }
 
     /// The host that it is for.
@@ -163,10 +175,14 @@ impl<'a> PresignedUrl<'a> {
         self.host
     }
 
+    pub(crate) const fn host_ref(&self) -> &StsHost<'a> {
+        &self.host
+    }
+
     /// The query as received: what is sent to STS, byte for byte.
     #[must_use]
     pub const fn query(&self) -> &'a str {
-        self.query
+        self.query.as_received()
     }
 
     /// Who claims to have signed it.
@@ -195,12 +211,12 @@ impl<'a> PresignedUrl<'a> {
 
     /// Whether it has X-Amz-Security-Token, be it empty: only STS can prove such a request.
     #[must_use]
-    pub fn has_session_token(&self) -> bool {
-        self.params.find(Param::SecurityToken).is_some()
+    pub const fn has_session_token(&self) -> bool {
+        self.has_session_token
     }
 
-    pub(crate) const fn params(&self) -> &Params<'a> {
-        &self.params
+    pub(crate) const fn signed_query(&self) -> SignedQuery<'a> {
+        self.query
     }
 
     pub(crate) const fn signature(&self) -> &Signature {
@@ -218,22 +234,33 @@ impl fmt::Debug for PresignedUrl<'_> {
     }
 }
 
-fn check_bytes(url: &[u8]) -> Result<&str, Error> {
-    // Without an early exit the compiler does 16 bytes at a time.
-    let bad = url.iter().fold(0_u8, |bad, byte| {
-        bad | u8::from(byte.wrapping_sub(0x21) > 0x7E - 0x21) | u8::from(*byte == b'"') | u8::from(*byte | 2 == b'>')
-    });
-    if bad != 0 { Err(Error::UrlBytes) } else { str::from_utf8(url).map_err(|_| Error::UrlBytes) }
+/// The refusal of a URL in which `error` was found: what is wrong with it as a whole comes before what is wrong with a part. Looked for only
+/// where something is wrong, since it is one more way through all of the URL.
+#[cold]
+fn first_error(url: &[u8], error: Error) -> Error {
+    if !url.iter().copied().all(is_url_byte) {
+        Error::UrlBytes
+    } else if error != Error::Scheme && url.contains(&b'#') {
+        Error::Authority
+    } else {
+        error
+    }
 }
 
-fn check_scheme(url: &str) -> Result<&str, Error> {
+fn check_access_key_id(text: &[u8]) -> Result<(), Error> {
+    let is_word = text.iter().fold(true, |is_word, byte| is_word & (byte.is_ascii_alphanumeric() | (*byte == b'_')));
+    let fits = (ACCESS_KEY_ID_MIN_BYTES..=ACCESS_KEY_ID_MAX_BYTES).contains(&text.len());
+    if is_word && fits { Ok(()) } else { Err(Error::AccessKey) }
+}
+
+fn check_scheme(url: &[u8]) -> Result<&[u8], Error> {
     let (scheme, rest) = url.split_at_checked(8).ok_or(Error::Scheme)?;
-    if scheme.eq_ignore_ascii_case("https://") { Ok(rest) } else { Err(Error::Scheme) }
+    if scheme.eq_ignore_ascii_case(b"https://") { Ok(rest) } else { Err(Error::Scheme) }
 }
 
 /// Exactly `host` and `x-k8s-aws-id`, in any order and case: we send no other header, so STS would refuse a request that signed more.
 fn check_signed_headers(value: Encoded<'_>) -> Result<(), Error> {
-    if value.canonical_text() == Some("host%3Bx-k8s-aws-id") {
+    if value.canonical_text() == Some(b"host%3Bx-k8s-aws-id") {
         return Ok(());
     }
     const EITHER_ORDER: [&str; 2] = ["host;x-k8s-aws-id", "x-k8s-aws-id;host"];
@@ -246,10 +273,10 @@ fn check_signed_headers(value: Encoded<'_>) -> Result<(), Error> {
 
 /// Takes a credential apart that is spelled as AWS does and whose scope is right but perhaps for its day: the id and the day. It only saves
 /// time: what it does not take is judged by [`check_scope`].
-fn usual_credential<'a>(credential: Encoded<'a>, region: &str) -> Option<(&'a str, &'a str)> {
-    const SLASH: &str = "%2F";
+fn usual_credential<'a>(credential: Encoded<'a>, region: &str) -> Option<(&'a [u8], &'a [u8])> {
+    const SLASH: &[u8] = b"%2F";
     let text = credential.canonical_text()?;
-    let text = text.strip_suffix("%2Fsts%2Faws4_request")?.strip_suffix(region)?.strip_suffix(SLASH)?;
+    let text = text.strip_suffix(b"%2Fsts%2Faws4_request")?.strip_suffix(region.as_bytes())?.strip_suffix(SLASH)?;
     let (text, day) = text.split_at_checked(text.len().checked_sub("YYYYMMDD".len())?)?;
     Some((text.strip_suffix(SLASH)?, day))
 }
@@ -283,4 +310,69 @@ fn parse_expires(value: Encoded<'_>) -> Result<u16, Error> {
         seconds = Some(seconds.unwrap_or(0_u16).saturating_mul(10).saturating_add(digit));
     }
     seconds.filter(|seconds| *seconds <= EXPIRES_MAX_SECS).ok_or(Error::Expires)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::string::String;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::{Partition, TokenBuffer, token};
+
+    const GOOD: &str = "https://sts.eu-west-1.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15&X-Amz-Algorithm=AWS4-HMAC-SHA256\
+        &X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20261124%2Feu-west-1%2Fsts%2Faws4_request&X-Amz-Date=20261124T120000Z&X-Amz-Expires=60\
+        &X-Amz-SignedHeaders=host%3Bx-k8s-aws-id&X-Amz-Signature=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn read(url: &[u8]) -> Result<PresignedUrl<'_>, Error> {
+        PresignedUrl::read(url, &StsHosts::new(Partition::Aws))
+    }
+
+    #[test]
+    fn no_byte_of_a_url_goes_unseen() {
+        assert!(read(GOOD.as_bytes()).is_ok());
+        for at in 0..=GOOD.len() {
+            for byte in (0..=u8::MAX).filter(|byte| !is_url_byte(*byte) || *byte == b'#') {
+                let mut url = GOOD.as_bytes().to_vec();
+                url.insert(at, byte);
+                let error = read(&url).map(|_| ()).unwrap_err();
+                let expected = match byte {
+                    b'#' if at < "https://".len() => Error::Scheme,
+                    b'#' => Error::Authority,
+                    _ => Error::UrlBytes,
+                };
+                assert_eq!(first_error(&url, error), expected, "{byte:#x} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_query_is_what_was_received() {
+        let mut text = String::new();
+        token::encode(GOOD, &mut text).unwrap();
+        let mut buffer = TokenBuffer::new();
+        let url = PresignedUrl::parse(Token::decode(text.as_bytes(), &mut buffer).unwrap(), &StsHosts::new(Partition::Aws)).unwrap();
+        assert_eq!(Some(url.query()), GOOD.split_once('?').map(|(_, query)| query));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_whole_url_is_judged_before_its_parts(at in 0_usize..GOOD.len(), byte in 0_u8..=255, other in 0_usize..GOOD.len(), another in 0_u8..=255) {
+            let mut url: Vec<u8> = GOOD.as_bytes().to_vec();
+            url[at] = byte;
+            url[other] = another;
+            let is_bad = |byte: &u8| !(0x21..=0x7E).contains(byte) || b"\"<>".contains(byte);
+            let refused = read(&url).map(|_| ()).map_err(|error| first_error(&url, error));
+            if url.iter().any(is_bad) {
+                proptest::prop_assert_eq!(refused, Err(Error::UrlBytes));
+            } else if !url[..8].eq_ignore_ascii_case(b"https://") {
+                proptest::prop_assert_eq!(refused, Err(Error::Scheme));
+            } else if url.contains(&b'#') {
+                proptest::prop_assert_eq!(refused, Err(Error::Authority));
+            } else {
+                proptest::prop_assert_ne!(refused, Err(Error::UrlBytes));
+            }
+        }
+    }
 }

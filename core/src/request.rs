@@ -15,7 +15,11 @@ use crate::time::UnixSeconds;
 /// cluster-id = 1*256( %x20-7E )      ; not blanks alone
 /// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct ClusterId<'a>(&'a str);
+pub struct ClusterId<'a> {
+    text: &'a str,
+    /// Whether it is signed as it is.
+    is_canonical: bool,
+}
 
 impl<'a> ClusterId<'a> {
     /// Reads a cluster id.
@@ -31,14 +35,15 @@ impl<'a> ClusterId<'a> {
         } else if !id.bytes().all(|byte| (0x20..=0x7E).contains(&byte)) {
             Err(ClusterIdError::Bytes)
         } else {
-            Ok(Self(id))
+            let is_canonical = !id.starts_with(' ') && !id.ends_with(' ') && !id.contains("  ");
+            Ok(Self { text: id, is_canonical })
         }
     }
 
     /// The id.
     #[must_use]
     pub const fn as_str(&self) -> &'a str {
-        self.0
+        self.text
     }
 
     /// Writes it as it is signed: without blanks at its ends, and one where there are several in a row.
@@ -46,8 +51,11 @@ impl<'a> ClusterId<'a> {
     /// AWS: `Trim` in <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html#create-canonical-request>;
     /// all signers in the vectors do the same.
     pub(crate) fn write_canonical(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        if self.is_canonical {
+            return out.write_str(self.text);
+        }
         let mut separator = "";
-        for word in self.0.split(' ').filter(|word| !word.is_empty()) {
+        for word in self.text.split(' ').filter(|word| !word.is_empty()) {
             out.write_str(separator)?;
             out.write_str(word)?;
             separator = " ";

@@ -52,17 +52,18 @@ impl AmzDate {
     /// # Errors
     ///
     /// [`Error::DateForm`] where the form differs by one byte, or the date does not exist.
+    #[inline]
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
         let text: [u8; Self::BYTES] = text.try_into().map_err(|_| Error::DateForm)?;
         let [y1, y2, y3, y4, mo1, mo2, d1, d2, b'T', h1, h2, mi1, mi2, s1, s2, b'Z'] = text else {
             return Err(Error::DateForm);
         };
-        let year = number(&[y1, y2, y3, y4])?;
-        let month = number(&[mo1, mo2])?;
-        let day = number(&[d1, d2])?;
-        let hour = number(&[h1, h2])?;
-        let minute = number(&[mi1, mi2])?;
-        let second = number(&[s1, s2])?;
+        let digits = [y1, y2, y3, y4, mo1, mo2, d1, d2, h1, h2, mi1, mi2, s1, s2].map(|digit| digit.wrapping_sub(b'0'));
+        if digits.iter().fold(false, |is_bad, digit| is_bad | (*digit > 9)) {
+            return Err(Error::DateForm);
+        }
+        let [century, year, month, day, hour, minute, second] = pairs_of(digits).map(u32::from);
+        let year = century.saturating_mul(100).saturating_add(year);
         if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) || hour > 23 || minute > 59 || second > 59 {
             return Err(Error::DateForm);
         }
@@ -115,6 +116,14 @@ impl AmzDate {
     pub fn day(&self) -> &str {
         self.as_str().get(..8).unwrap_or_default()
     }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8; Self::BYTES] {
+        &self.text
+    }
+
+    pub(crate) fn day_bytes(&self) -> &[u8] {
+        self.text.split_at(8).0
+    }
 }
 
 impl fmt::Debug for AmzDate {
@@ -123,20 +132,16 @@ impl fmt::Debug for AmzDate {
     }
 }
 
-/// The decimal number that `digits` write.
-fn number(digits: &[u8]) -> Result<i64, Error> {
-    digits.iter().try_fold(0_i64, |number, digit| {
-        if digit.is_ascii_digit() {
-            Ok(number.saturating_mul(10).saturating_add(i64::from(digit.saturating_sub(b'0'))))
-        } else {
-            Err(Error::DateForm)
-        }
-    })
+/// The decimal numbers that two digits each write.
+#[expect(clippy::arithmetic_side_effects, reason = "every digit is at most nine")]
+const fn pairs_of(digits: [u8; 14]) -> [u8; 7] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n] = digits;
+    [a * 10 + b, c * 10 + d, e * 10 + f, g * 10 + h, i * 10 + j, k * 10 + l, m * 10 + n]
 }
 
-const fn days_in_month(year: i64, month: i64) -> i64 {
+const fn days_in_month(year: u32, month: u32) -> u32 {
     match month {
-        2 if year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0) => 29,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
         2 => 28,
         4 | 6 | 9 | 11 => 30,
         _ => 31,
@@ -144,15 +149,16 @@ const fn days_in_month(year: i64, month: i64) -> i64 {
 }
 
 #[expect(clippy::arithmetic_side_effects, reason = "every field has at most four digits")]
-const fn seconds_of(year: i64, month: i64, day: i64, hour: i64, minute: i64, second: i64) -> i64 {
-    // Days from civil, Howard Hinnant, https://howardhinnant.github.io/date_algorithms.html#days_from_civil
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
+fn seconds_of(year: u32, month: u32, day: u32, hour: u32, minute: u32, second: u32) -> i64 {
+    // Days from civil, Howard Hinnant, https://howardhinnant.github.io/date_algorithms.html#days_from_civil, one era later, so that nothing is
+    // negative.
+    let year = if month <= 2 { year + 399 } else { year + 400 };
+    let era = year / 400;
+    let year_of_era = year % 400;
     let day_of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    let days = era * 146_097 + day_of_era - 719_468;
-    days * 86_400 + hour * 3600 + minute * 60 + second
+    let days = i64::from(era * 146_097 + day_of_era) - 719_468 - 146_097;
+    days * 86_400 + i64::from(hour * 3600 + minute * 60 + second)
 }
 
 #[expect(clippy::arithmetic_side_effects, reason = "called for years 0 to 9999 only")]

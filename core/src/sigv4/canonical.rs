@@ -2,17 +2,15 @@
 
 use core::fmt;
 
+use hmac::Mac as _;
 use sha2::{Digest as _, Sha256};
 
-use super::{Algorithm, SigningKey, write_hex};
+use super::feed::feed;
+use super::{Algorithm, SigningKey, hex};
 use crate::endpoint::StsHost;
-use crate::param::{Param, Params, write_query};
-use crate::presigned::{CLUSTER_ID_HEADER, SCOPE_END};
+use crate::param::{Param, SignedQuery, WriteAscii, write_query};
 use crate::request::{ClusterId, StsRequest};
 use crate::time::AmzDate;
-
-/// SHA-256 of nothing: the payload of a GET. Not `UNSIGNED-PAYLOAD`, which is for S3.
-const EMPTY_PAYLOAD_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// A canonical request. Its `Display` is the text that AWS documents; the hash is made of the same writes.
 ///
@@ -20,22 +18,22 @@ const EMPTY_PAYLOAD_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b
 /// the headers that it receives. The query keeps the received spelling of names, and each value is decoded and encoded anew.
 #[derive(Clone, Copy)]
 pub struct CanonicalRequest<'a> {
-    host: StsHost<'a>,
+    host: &'a StsHost<'a>,
     cluster_id: ClusterId<'a>,
     query: Query<'a>,
 }
 
 #[derive(Clone, Copy)]
 enum Query<'a> {
-    Received(&'a Params<'a>),
+    Received(SignedQuery<'a>),
     /// Values by key, in the keys' order.
     Ours(&'a [(Param, &'a str)]),
 }
 
 impl Query<'_> {
-    fn write_to(&self, out: &mut impl fmt::Write) -> fmt::Result {
+    fn write_to(&self, out: &mut impl WriteAscii) -> fmt::Result {
         match self {
-            Self::Received(params) => params.write_canonical(out),
+            Self::Received(query) => query.write_canonical(out),
             Self::Ours(pairs) => write_query(pairs.iter().copied(), out),
         }
     }
@@ -46,36 +44,27 @@ impl<'a> CanonicalRequest<'a> {
     #[must_use]
     pub const fn of(request: &'a StsRequest<'_>) -> Self {
         let url = request.url();
-        Self { host: url.host(), cluster_id: request.cluster_id(), query: Query::Received(url.params()) }
+        Self { host: url.host_ref(), cluster_id: request.cluster_id(), query: Query::Received(url.signed_query()) }
     }
 
     /// The canonical form of a request of ours; `pairs` stand in the order of their keys.
-    pub(super) const fn ours(host: StsHost<'a>, cluster_id: ClusterId<'a>, pairs: &'a [(Param, &'a str)]) -> Self {
+    pub(super) const fn ours(host: &'a StsHost<'a>, cluster_id: ClusterId<'a>, pairs: &'a [(Param, &'a str)]) -> Self {
         Self { host, cluster_id, query: Query::Ours(pairs) }
     }
 
-    pub(super) fn write_query(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        self.query.write_to(out)
-    }
-
-    fn write_to(&self, out: &mut impl fmt::Write) -> fmt::Result {
+    fn write_to(&self, out: &mut impl WriteAscii) -> fmt::Result {
         out.write_str("GET\n/\n")?;
         self.query.write_to(out)?;
-        write!(out, "\nhost:{}\n", self.host)?;
-        out.write_str(CLUSTER_ID_HEADER)?;
-        out.write_str(":")?;
+        out.write_str("\nhost:")?;
+        self.host.write_to(out)?;
+        out.write_str("\nx-k8s-aws-id:")?;
         self.cluster_id.write_canonical(out)?;
-        out.write_str("\n\nhost;")?;
-        out.write_str(CLUSTER_ID_HEADER)?;
-        out.write_str("\n")?;
-        out.write_str(EMPTY_PAYLOAD_SHA256)
+        // SHA-256 of nothing ends it: the payload of a GET. Not `UNSIGNED-PAYLOAD`, which is for S3.
+        out.write_str("\n\nhost;x-k8s-aws-id\ne3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
     }
 
     fn sha256(&self) -> [u8; 32] {
-        let mut hasher = Hasher(Sha256::new());
-        // A hasher takes whatever is written.
-        let _ = self.write_to(&mut hasher);
-        hasher.0.finalize().into()
+        feed(Sha256::new, |out| self.write_to(out)).finalize().into()
     }
 }
 
@@ -89,15 +78,6 @@ impl fmt::Debug for CanonicalRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The query may hold a session token.
         f.write_str("CanonicalRequest(..)")
-    }
-}
-
-struct Hasher(Sha256);
-
-impl fmt::Write for Hasher {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.update(text.as_bytes());
-        Ok(())
     }
 }
 
@@ -117,32 +97,24 @@ impl<'a> StringToSign<'a> {
     }
 
     pub(super) fn sign(&self, key: &SigningKey) -> [u8; 32] {
-        key.mac(|mac| {
-            // A MAC takes whatever is written.
-            let _ = self.write_to(&mut MacWriter(mac));
-        })
+        feed(|| key.mac(), |out| self.write_to(out)).finalize().into_bytes().into()
     }
 
-    fn write_to(&self, out: &mut impl fmt::Write) -> fmt::Result {
+    fn write_to(&self, out: &mut impl WriteAscii) -> fmt::Result {
         out.write_str(Algorithm::HmacSha256.name())?;
-        for piece in ["\n", self.date.as_str(), "\n", self.date.day(), "/", self.region, "/", SCOPE_END, "\n"] {
-            out.write_str(piece)?;
-        }
-        write_hex(&self.request_sha256, out)
+        out.write_str("\n")?;
+        out.write_ascii(self.date.as_bytes())?;
+        out.write_str("\n")?;
+        out.write_ascii(self.date.day_bytes())?;
+        out.write_str("/")?;
+        out.write_str(self.region)?;
+        out.write_str("/sts/aws4_request\n")?;
+        out.write_ascii(&hex(&self.request_sha256))
     }
 }
 
 impl fmt::Display for StringToSign<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_to(f)
-    }
-}
-
-struct MacWriter<'m, M>(&'m mut M);
-
-impl<M: hmac::Mac> fmt::Write for MacWriter<'_, M> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.update(text.as_bytes());
-        Ok(())
     }
 }

@@ -12,8 +12,10 @@ const BLOCK_BYTES: usize = 64;
 /// A signing key, derived for one UTC day, one region and the service `sts`. Overwritten when dropped.
 ///
 /// AWS: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html#derive-signing-key>.
+///
+/// Kept as HMAC takes it, padded to a block, so that no use of it leaves or has to clear a copy.
 #[derive(Clone, Eq, PartialEq)]
-pub struct SigningKey([u8; 32]);
+pub struct SigningKey([u8; BLOCK_BYTES]);
 
 impl SigningKey {
     /// Derives a key from a secret access key.
@@ -21,38 +23,42 @@ impl SigningKey {
     /// `day` is `YYYYMMDD`, as [`AmzDate::day`](crate::time::AmzDate::day) gives it.
     #[must_use]
     pub fn derive(secret: &[u8], day: &str, region: &str) -> Self {
-        let mut block = Zeroizing::new([0_u8; BLOCK_BYTES]);
-        let (prefix, rest) = block.split_at_mut(4);
+        let mut root = Self([0; BLOCK_BYTES]);
+        let (prefix, rest) = root.0.split_at_mut(4);
         prefix.copy_from_slice(b"AWS4");
         if let Some(place) = rest.get_mut(..secret.len()) {
             place.copy_from_slice(secret);
         } else {
             // Longer than a block: HMAC takes the hash of the key instead (RFC 2104). Secrets of AWS have 40 characters.
             let hash = Sha256::new().chain_update(b"AWS4").chain_update(secret).finalize();
-            *block = padded(&hash.into());
+            root = Self::from_bytes(hash.into());
         }
-        let mut key = Self(mac(&block, |mac| mac.update(day.as_bytes())));
-        for part in [region, "sts", "aws4_request"] {
-            key = Self(key.mac(|mac| mac.update(part.as_bytes())));
-        }
-        key
+        [day, region, "sts", "aws4_request"].into_iter().fold(root, |key, part| key.child(part.as_bytes()))
     }
 
     /// A key that was derived elsewhere.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self(padded(bytes))
     }
 
     /// The bytes, to be written where keys are kept.
     #[must_use]
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.0)
+        let mut bytes = Zeroizing::new([0; 32]);
+        bytes.copy_from_slice(self.0.split_at(32).0);
+        bytes
     }
 
-    /// HMAC-SHA-256 under this key of what `feed` puts in.
-    pub(super) fn mac(&self, feed: impl FnOnce(&mut Hmac<Sha256>)) -> [u8; 32] {
-        mac(&Zeroizing::new(padded(&self.0)), feed)
+    /// An HMAC-SHA-256 under this key.
+    pub(super) fn mac(&self) -> Hmac<Sha256> {
+        // A key of a block's length is taken as it is, so there is no length to be wrong.
+        Hmac::new((&self.0).into())
+    }
+
+    /// The key that is the MAC of `part` under this one.
+    fn child(&self, part: &[u8]) -> Self {
+        Self::from_bytes(self.mac().chain_update(part).finalize().into_bytes().into())
     }
 }
 
@@ -68,16 +74,9 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// A key of a block's length is taken as it is, so there is no length to be wrong.
-fn mac(block: &[u8; BLOCK_BYTES], feed: impl FnOnce(&mut Hmac<Sha256>)) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new(block.into());
-    feed(&mut mac);
-    mac.finalize().into_bytes().into()
-}
-
-fn padded(key: &[u8; 32]) -> [u8; BLOCK_BYTES] {
+const fn padded(key: [u8; 32]) -> [u8; BLOCK_BYTES] {
     let mut block = [0; BLOCK_BYTES];
-    block.split_at_mut(32).0.copy_from_slice(key);
+    block.split_at_mut(32).0.copy_from_slice(&key);
     block
 }
 

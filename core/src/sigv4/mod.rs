@@ -5,10 +5,11 @@
 //! AWS: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 
 mod canonical;
+mod feed;
 mod key;
 mod presign;
 
-use core::{fmt, str};
+use core::fmt;
 
 use subtle::ConstantTimeEq as _;
 
@@ -47,38 +48,45 @@ impl Algorithm {
 pub(crate) struct Signature([u8; 32]);
 
 impl Signature {
-    /// Reads 64 lower-case hex digits.
-    pub(crate) fn from_hex(digits: &[u8; 64]) -> Result<Self, Error> {
-        // Neither loop stops early, so that the compiler does many bytes at a time.
-        let good = digits.iter().fold(true, |good, digit| good & (digit.is_ascii_digit() | (b'a'..=b'f').contains(digit)));
-        if !good {
-            return Err(Error::SignatureForm);
-        }
+    pub(crate) const DIGITS: usize = 64;
+
+    /// Whether these are lower-case hex digits.
+    pub(crate) fn are_digits(digits: &[u8; Self::DIGITS]) -> bool {
+        // Does not stop early, so that the compiler does many bytes at a time.
+        digits.iter().fold(true, |good, digit| good & (digit.is_ascii_digit() | (b'a'..=b'f').contains(digit)))
+    }
+
+    /// The signature that these digits write, which were checked.
+    pub(crate) fn from_digits(digits: &[u8; Self::DIGITS]) -> Self {
         let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            if let [high, low] = pair {
-                *byte = hex_value(*high).wrapping_shl(4) | hex_value(*low);
-            }
+        for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
+            // Of each digit the low four bits, and nine more for a letter (0x61 and up).
+            let pair = u16::from_be_bytes(*pair);
+            let values = (pair & 0x0F0F).wrapping_add((pair >> 6 & 0x0101).wrapping_mul(9));
+            let [_, value] = (values >> 4 | values).to_be_bytes();
+            *byte = value;
         }
-        Ok(Self(bytes))
+        Self(bytes)
+    }
+
+    /// Compares in the same time wherever the two differ.
+    fn is(&self, expected: &[u8; 32]) -> bool {
+        let words = |bytes: &[u8; 32]| -> [u64; 4] {
+            let mut words = [0; 4];
+            words.iter_mut().zip(bytes.as_chunks::<8>().0).for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
+            words
+        };
+        words(&self.0).ct_eq(&words(expected)).into()
     }
 }
 
-/// The value of a digit known to be one: the low four bits, and nine more for a letter (0x61 and up).
-const fn hex_value(digit: u8) -> u8 {
-    (digit & 15).wrapping_add((digit >> 6).wrapping_mul(9))
-}
-
-/// Writes bytes as lower-case hex.
-fn write_hex(bytes: &[u8; 32], out: &mut impl fmt::Write) -> fmt::Result {
-    let mut text = [0_u8; 64];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
-        if let [high, low] = pair {
-            *high = hex_digit(byte >> 4);
-            *low = hex_digit(byte & 15);
-        }
+/// Bytes in lower-case hex, which is ASCII.
+fn hex(bytes: &[u8; 32]) -> [u8; 64] {
+    let mut text = [0; 64];
+    for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(bytes) {
+        *pair = [hex_digit(byte >> 4), hex_digit(byte & 15)];
     }
-    out.write_str(str::from_utf8(&text).unwrap_or_default())
+    text
 }
 
 const fn hex_digit(value: u8) -> u8 {
@@ -119,7 +127,7 @@ pub fn verify(request: &StsRequest<'_>, key: &SigningKey) -> Result<(), BadSigna
             let url = request.url();
             let text = StringToSign::new(url.signed_at(), url.host().region(), &canonical);
             let expected = text.sign(key);
-            if bool::from(expected.ct_eq(&url.signature().0)) { Ok(()) } else { Err(BadSignature) }
+            if url.signature().is(&expected) { Ok(()) } else { Err(BadSignature) }
         }
     }
 }

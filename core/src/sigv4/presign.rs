@@ -2,10 +2,10 @@
 
 use core::{fmt, str};
 
-use super::{Algorithm, CanonicalRequest, SigningKey, StringToSign, write_hex};
+use super::{Algorithm, CanonicalRequest, SigningKey, StringToSign, hex};
 use crate::endpoint::StsHost;
 use crate::limits::ACCESS_KEY_ID_MAX_BYTES;
-use crate::param::Param;
+use crate::param::{Param, write_query};
 use crate::presigned::{ACTION, SCOPE_END, VERSION};
 use crate::request::ClusterId;
 use crate::time::AmzDate;
@@ -63,15 +63,15 @@ impl Presign<'_> {
             }
             None => pairs.split_last().map_or(&[][..], |(_, pairs)| pairs),
         };
-        let canonical = CanonicalRequest::ours(self.host, self.cluster_id, pairs);
+        let canonical = CanonicalRequest::ours(&self.host, self.cluster_id, pairs);
         let signature = StringToSign::new(self.date, self.host.region(), &canonical).sign(key);
 
         write!(out, "https://{}/?", self.host)?;
-        canonical.write_query(out)?;
+        write_query(pairs.iter().copied(), out)?;
         out.write_str("&")?;
         out.write_str(Param::Signature.name())?;
         out.write_str("=")?;
-        write_hex(&signature, out)
+        out.write_str(str::from_utf8(&hex(&signature)).map_err(|_| fmt::Error)?)
     }
 }
 

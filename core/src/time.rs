@@ -52,7 +52,6 @@ impl AmzDate {
     /// # Errors
     ///
     /// [`Error::DateForm`] where the form differs by one byte, or the date does not exist.
-    #[inline]
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
         let text: [u8; Self::BYTES] = text.try_into().map_err(|_| Error::DateForm)?;
         let [y1, y2, y3, y4, mo1, mo2, d1, d2, b'T', h1, h2, mi1, mi2, s1, s2, b'Z'] = text else {

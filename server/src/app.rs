@@ -5,6 +5,7 @@
 //! ```
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,7 @@ use crate::http::serve::{self, BindError, Drained, Limits};
 use crate::http::tls::{self, CurrentCert, TlsError};
 use crate::http::webhook::{self, AccessLog, Parts, Webhook};
 use crate::mapping::{Snapshot, Store};
+use crate::memory::{Bounds, MemoryLimit};
 use crate::metrics::Metrics;
 use crate::prover::offline::{Bundle, Keyring};
 use crate::prover::sts::{self, Client, ProxySettings};
@@ -84,6 +86,8 @@ pub struct Service {
     pub admin: Option<AdminListener>,
     /// Bounds on what a peer can make us hold or wait for.
     pub limits: Limits,
+    /// Bounds on what all of them together can make us hold.
+    pub bounds: Bounds,
     /// What a denial is sent as.
     pub deny_status: DenyStatus,
     /// Which requests leave a line.
@@ -145,7 +149,8 @@ impl Service {
     pub fn from_config(config: Config, proxy: ProxySettings, log: Log) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = Arc::new(Metrics::new());
-        let (chain, limits) = (chain(&config, proxy, &metrics)?, limits(&config));
+        let bounds = bounds(&config);
+        let (chain, limits) = (chain(&config, proxy, &metrics)?, limits(&config, &bounds));
         let max_ahead_secs = u32::try_from(config.clock_skew.as_secs()).unwrap_or(u32::MAX);
         let realm = Realm::new(&config.cluster_id, config.partition, config.region.as_deref(), max_ahead_secs, chain)?;
 
@@ -165,6 +170,7 @@ impl Service {
             kubeconfig,
             admin: Some(AdminListener { address: address.ip.map_or_else(String::new, |ip| ip.to_string()), port: address.port, audience }),
             limits,
+            bounds,
             deny_status: config.answer.deny_status,
             access_log: config.answer.access_log,
             log,
@@ -204,10 +210,47 @@ impl Service {
     }
 }
 
+/// What the memory limit suggests, where nothing was set.
+fn bounds(config: &Config) -> Bounds {
+    let limit = MemoryLimit::of_this_process();
+    let mut bounds = Bounds::under(limit);
+    let set = &config.bounds;
+    let put = |bound: &mut usize, set: Option<usize>| *bound = set.unwrap_or(*bound);
+    put(&mut bounds.cache_bytes, config.cache.max_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)));
+    put(&mut bounds.connections, set.max_connections);
+    put(&mut bounds.waiters, set.max_waiters);
+    put(&mut bounds.flights, set.max_flights.or_else(|| set.max_waiters.map(|waiters| (waiters / 8).max(1))));
+    put(&mut bounds.body_bytes, set.max_body_bytes);
+    bounds.streams = set.max_streams.unwrap_or(bounds.streams);
+    let limit = limit.bytes().map_or_else(|| "none".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
+    tracing::info!(
+        cacheBytes = bounds.cache_bytes,
+        connections = bounds.connections,
+        waiters = bounds.waiters,
+        flights = bounds.flights,
+        bodyBytes = bounds.body_bytes,
+        "bounds under a memory limit of {limit}"
+    );
+    bounds
+}
+
+/// How many threads are to serve: as many as were set, else as many processors as we may use at once, as far as the memory limit allows.
+#[must_use]
+pub fn worker_threads(config: &Config) -> usize {
+    // The standard library knows of quotas (cgroup v1 and v2) and of affinity.
+    let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    config.bounds.worker_threads.unwrap_or_else(|| processors().min(Bounds::under(MemoryLimit::of_this_process()).worker_threads))
+}
+
 /// The usual bounds, and time enough at the end for a question to STS that has just begun.
-fn limits(config: &Config) -> Limits {
+fn limits(config: &Config, bounds: &Bounds) -> Limits {
     let usual = Limits::default();
-    Limits { drain: usual.drain.max(config.sts.deadline + Duration::from_secs(1)), ..usual }
+    Limits {
+        drain: usual.drain.max(config.sts.deadline + Duration::from_secs(1)),
+        max_connections: bounds.connections,
+        max_streams: bounds.streams,
+        ..usual
+    }
 }
 
 /// The provers of the settings, in their order.

@@ -23,6 +23,7 @@ use crate::http::respond::DenyStatus;
 use crate::http::serve::Limits;
 use crate::http::webhook::AccessLog;
 use crate::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
+use crate::memory::{Bounds, MemoryLimit};
 use crate::metrics::Metrics;
 use crate::prover::offline::{Bundle, DERIVED_DAYS_MAX, Day, Derivation, Keyring};
 use crate::prover::{Chain, Prover, Realm};
@@ -115,6 +116,7 @@ impl Dev {
             kubeconfig: None,
             admin: None,
             limits: Limits::default(),
+            bounds: Bounds::under(MemoryLimit::NONE),
             deny_status: DenyStatus::Ok,
             access_log: AccessLog::All,
             log,

@@ -21,6 +21,7 @@ pub mod dev;
 pub mod document;
 pub mod http;
 pub mod mapping;
+pub mod memory;
 pub mod metrics;
 pub mod prover;
 pub mod review;

@@ -20,6 +20,7 @@ use arngate_server::http::respond::DenyStatus;
 use arngate_server::http::serve::Limits;
 use arngate_server::http::webhook::AccessLog;
 use arngate_server::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
+use arngate_server::memory::{Bounds, MemoryLimit};
 use arngate_server::metrics::{Metrics, StsRegion};
 use arngate_server::prover::offline::{Bundle, Day, Derivation, Keyring};
 use arngate_server::prover::sts::{Client, Config, Endpoints, Observer};
@@ -138,6 +139,7 @@ impl Fixture {
             kubeconfig: None,
             admin: None,
             limits: Limits::default(),
+            bounds: Bounds::under(MemoryLimit::NONE),
             deny_status: setup.deny_status,
             access_log: setup.access_log,
             log,

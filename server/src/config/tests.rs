@@ -437,7 +437,8 @@ fn says_which_flag_or_variable_is_wrong() {
 #[test]
 fn bounds_that_are_not_set_are_left_to_the_memory_limit() {
     assert_eq!(file("clusterID: a\n").bounds, BoundSettings::default());
-    let text = "clusterID: a\nserver: {maxConnections: 7, maxStreams: 8, maxWaiters: 9, maxFlights: 10, maxBodyBytes: 1MiB, workerThreads: 3}\n";
+    let text =
+        "clusterID: a\nserver: {maxConnections: 7, maxStreams: 8, maxWaiters: 9, maxFlights: 10, maxBodyBytes: 1MiB, workerThreads: 3}\n";
     let set = BoundSettings {
         max_connections: Some(7),
         max_streams: Some(8),

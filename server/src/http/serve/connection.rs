@@ -1,20 +1,27 @@
 //! One connection: TLS, then requests, until one side has had enough.
 
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::connections::Place;
-use super::{BoxError, Handler, Limits, Peer};
+use super::meter::Meter;
+use super::{Handler, Limits, Peer};
+
+/// What a peer may send until TLS is set up, in bytes. A greeting has 300 to 2 000, and rustls would keep 64 KiB of one that does not end.
+const HANDSHAKE_MAX_BYTES: usize = 8 << 10;
 
 /// One connection, from the accept to its end.
 pub(super) struct Connection<H> {
@@ -27,38 +34,56 @@ pub(super) struct Connection<H> {
 }
 
 impl<H: Handler> Connection<H> {
-    pub(super) async fn run(self, stream: TcpStream) {
+    /// Each step holds only what it needs, in a box of its own where that is much: those who connect and do nothing are many, and what the later steps
+    /// need (buffers above all) is there once something has come for them.
+    pub(super) async fn run(mut self, stream: TcpStream) {
         // Answers are small and must not wait for more.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(client = %self.peer.address, %error, "connection was gone at once");
-            return;
+            return self.tell(&error, "connection was gone at once");
         }
-        let Some(acceptor) = self.tls.clone() else { return self.speak(stream, false).await };
-        let mut stop = self.stop.clone();
-        let too_late = async {
-            // A sender that is gone says the same.
-            let _ = stop.wait_for(|stop| *stop).await;
-            sleep(self.limits.drain_first_request).await;
-        };
-        let handshake = tokio::select! {
-            handshake = timeout(self.limits.handshake, acceptor.accept(stream)) => handshake,
-            () = self.place.activity.evict.notified() => return,
-            () = too_late => return tracing::debug!(client = %self.peer.address, "TLS handshake was not done in time before the end"),
-        };
-        match handshake {
-            Ok(Ok(stream)) => {
-                // Both sides know from the handshake what they speak, so nobody can keep us guessing.
-                let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                self.speak(stream, h2).await;
+        let Some(acceptor) = self.tls.take() else {
+            if self.wait(self.limits.request_head, "connection without a request", stream.readable()).await.is_some() {
+                Box::pin(self.speak(stream, Protocol::Http1)).await;
             }
-            Ok(Err(error)) => tracing::debug!(client = %self.peer.address, %error, "TLS handshake failed"),
-            Err(_) => tracing::debug!(client = %self.peer.address, "TLS handshake took too long"),
+            return;
+        };
+        let Some(stream) = self.wait(self.limits.handshake, "no TLS handshake", Box::pin(handshake(acceptor, stream))).await else {
+            return;
+        };
+        let mut stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => return self.tell(&error, "TLS handshake failed"),
+        };
+        // Both sides know from the handshake what they speak, so nobody can keep us guessing.
+        let protocol = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
+        match self.wait(self.limits.request_head, "connection without a request", async { stream.fill_buf().await.map(|_| ()) }).await {
+            Some(Ok(())) => Box::pin(self.speak(stream, protocol)).await,
+            Some(Err(error)) => self.tell(&error, "connection failed"),
+            None => {}
         }
     }
 
-    async fn speak(mut self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, h2: bool) {
-        let builder = self.builder(h2);
-        let (peer, handler, place) = (self.peer, self.handler.clone(), Arc::clone(&self.place));
+    /// What a connection that has not asked anything yet is waiting for; none, and the log tells `otherwise`, where that takes too long, or where it has to go before.
+    async fn wait<T>(&mut self, allowed: Duration, otherwise: &'static str, what: impl Future<Output = T>) -> Option<T> {
+        let Self { stop, place, limits, .. } = self;
+        let end = async {
+            // A sender that is gone says the same.
+            let _ = stop.wait_for(|stop| *stop).await;
+            sleep(limits.drain_first_request).await;
+        };
+        tokio::select! {
+            came = timeout(allowed, what) => match came {
+                Ok(came) => return Some(came),
+                Err(_) => tracing::debug!(client = %self.peer.address, "{otherwise} in time"),
+            },
+            () = place.activity.evict.notified() => {}
+            () = end => tracing::debug!(client = %self.peer.address, "{otherwise} in time before the end"),
+        }
+        None
+    }
+
+    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, protocol: Protocol) {
+        let (peer, handler, place, limits) = (self.peer, self.handler.clone(), Arc::clone(&self.place), self.limits);
         let service = service_fn(move |request| {
             let in_flight = place.begin_request();
             let answer = handler.handle(peer, request);
@@ -68,23 +93,36 @@ impl<H: Handler> Connection<H> {
                 Ok::<_, std::convert::Infallible>(answer)
             }
         });
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let stream = TokioIo::new(stream);
+        match protocol {
+            Protocol::Http1 => {
+                let connection = http1(&limits).serve_connection(stream, service);
+                Box::pin(self.attend(connection, http1::Connection::graceful_shutdown)).await;
+            }
+            Protocol::Http2 => {
+                let connection = http2(&limits).serve_connection(stream, service);
+                Box::pin(self.attend(connection, http2::Connection::graceful_shutdown)).await;
+            }
+        }
+    }
+
+    /// Sees a connection to its end. `shut_down` lets it answer what is under way, and then end.
+    async fn attend<C: Future<Output = hyper::Result<()>>>(mut self, connection: C, shut_down: fn(Pin<&mut C>)) {
+        let mut connection = pin!(connection);
         let activity = &self.place.activity;
 
         // Until the first request: a connection that was made was made for one, so a stop does not end it yet, but it may not take for ever.
-        let mut allowed = pin!(sleep(self.limits.request_head));
         let mut stopping = *self.stop.borrow_and_update();
-        let mut grace = pin!(sleep(self.limits.drain_first_request));
+        let mut allowed = pin!(sleep(if stopping { self.limits.drain_first_request } else { self.limits.request_head }));
         let mut closing = loop {
             tokio::select! {
                 ended = connection.as_mut() => return self.log_end(ended),
                 () = activity.first_request.notified() => break stopping,
-                () = allowed.as_mut() => return tracing::debug!(client = %self.peer.address, "connection without a request"),
+                () = allowed.as_mut() => break true,
                 () = activity.evict.notified() => break true,
-                () = grace.as_mut(), if stopping => break true,
                 _ = self.stop.changed(), if !stopping => {
                     stopping = true;
-                    grace.as_mut().reset(tokio::time::Instant::now() + self.limits.drain_first_request);
+                    allowed.as_mut().reset(tokio::time::Instant::now() + self.limits.drain_first_request);
                 }
             }
         };
@@ -95,7 +133,7 @@ impl<H: Handler> Connection<H> {
                 _ = self.stop.changed() => closing = true,
             }
         }
-        connection.as_mut().graceful_shutdown();
+        shut_down(connection.as_mut());
         // A peer that never spoke does not take leave either: HTTP/2 would wait for its greeting.
         if !activity.asked.load(Ordering::Relaxed) {
             match timeout(self.limits.drain_first_request, connection.as_mut()).await {
@@ -117,34 +155,53 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    fn builder(&self, h2: bool) -> auto::Builder<TokioExecutor> {
-        let limits = &self.limits;
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        if h2 {
-            builder
-                .http2()
-                .timer(TokioTimer::new())
-                .keep_alive_interval(limits.ping_interval)
-                .keep_alive_timeout(limits.ping_timeout)
-                .max_concurrent_streams(limits.max_streams)
-                .initial_stream_window_size(limits.stream_window)
-                .initial_connection_window_size(limits.connection_window)
-                .max_header_list_size(limits.max_head)
-                // An answer has one or two kB; the default of 400 kB a stream is for downloads.
-                .max_send_buf_size(64 << 10);
-            builder.http2_only()
-        } else {
-            let head = usize::try_from(limits.max_head).unwrap_or(usize::MAX);
-            // hyper wants at least 8 KiB.
-            builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.request_head).max_buf_size(head.max(8 << 10));
-            builder.http1_only()
+    fn log_end(&self, ended: hyper::Result<()>) {
+        // Every way a peer can hang up comes here, so it is nothing to warn about.
+        if let Err(error) = ended {
+            self.tell(&error, "connection failed");
         }
     }
 
-    fn log_end(&self, ended: Result<(), BoxError>) {
-        // Every way a peer can hang up comes here, so it is nothing to warn about.
-        if let Err(error) = ended {
-            tracing::debug!(client = %self.peer.address, %error, "connection failed");
-        }
+    fn tell(&self, error: &dyn std::error::Error, what: &'static str) {
+        tracing::debug!(client = %self.peer.address, %error, "{what}");
     }
+}
+
+async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<Box<TlsStream<Meter<TcpStream>>>> {
+    // rustls makes room for a record before it reads, so nothing is begun for those who send nothing.
+    stream.readable().await?;
+    let stream = acceptor.accept(Meter::new(stream, HANDSHAKE_MAX_BYTES)).await?;
+    let mut stream = Box::new(stream);
+    stream.get_mut().0.lift();
+    Ok(stream)
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+fn http1(limits: &Limits) -> http1::Builder {
+    let head = usize::try_from(limits.max_head).unwrap_or(usize::MAX);
+    let mut builder = http1::Builder::new();
+    // hyper wants at least 8 KiB.
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.request_head).max_buf_size(head.max(8 << 10));
+    builder
+}
+
+fn http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.ping_interval)
+        .keep_alive_timeout(limits.ping_timeout)
+        .max_concurrent_streams(limits.max_streams)
+        .initial_stream_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .max_header_list_size(limits.max_head)
+        // An answer has one or two kB; the default of 400 kB a stream is for downloads.
+        .max_send_buf_size(64 << 10);
+    builder
 }

@@ -9,6 +9,7 @@
 mod connection;
 mod connections;
 mod listen;
+mod meter;
 #[cfg(test)]
 mod tests;
 

@@ -19,17 +19,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::bootstrap::kubeconfig::{self, KubeconfigError};
 use crate::bootstrap::{self, certs};
 use crate::clock::{Clock, SystemClock};
-use crate::cluster::Cluster;
-use crate::config::{Config, ProverKind};
+use crate::cluster::{self, Cluster};
+use crate::config::{CacheSettings, Config, ProverKind};
 use crate::document::Errors;
+use crate::flight;
 use crate::http::admin::{self, Admin, Audience, Check, Readiness};
+use crate::http::body::Bodies;
 use crate::http::respond::DenyStatus;
 use crate::http::serve::{self, BindError, Drained, Limits};
 use crate::http::tls::{self, CurrentCert, TlsError};
 use crate::http::webhook::{self, AccessLog, Parts, Webhook};
-use crate::mapping::{Snapshot, Store};
+use crate::identity_cache::{self, NoRandom};
+use crate::mapping::Snapshot;
 use crate::memory::{Bounds, MemoryLimit};
-use crate::metrics::Metrics;
+use crate::metrics::{Levels, Metrics};
 use crate::prover::offline::{Bundle, Keyring};
 use crate::prover::sts::{self, Client, ProxySettings};
 use crate::prover::{Chain, ChainError, Prover, Realm};
@@ -62,6 +65,9 @@ pub enum StartError {
     /// The STS client.
     #[error(transparent)]
     Sts(#[from] sts::ConfigError),
+    /// The cache has no key.
+    #[error(transparent)]
+    Random(#[from] NoRandom),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -86,8 +92,8 @@ pub struct Service {
     pub admin: Option<AdminListener>,
     /// Bounds on what a peer can make us hold or wait for.
     pub limits: Limits,
-    /// Bounds on what all of them together can make us hold.
-    pub bounds: Bounds,
+    /// All request bodies that are being read at once, in bytes.
+    pub body_bytes: usize,
     /// What a denial is sent as.
     pub deny_status: DenyStatus,
     /// Which requests leave a line.
@@ -96,6 +102,10 @@ pub struct Service {
     pub log: Log,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
+    /// How identities are kept.
+    pub cache: identity_cache::Settings,
+    /// How many proofs at once.
+    pub flights: flight::Limits,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
 }
@@ -170,11 +180,13 @@ impl Service {
             kubeconfig,
             admin: Some(AdminListener { address: address.ip.map_or_else(String::new, |ip| ip.to_string()), port: address.port, audience }),
             limits,
-            bounds,
+            body_bytes: bounds.body_bytes,
             deny_status: config.answer.deny_status,
             access_log: config.answer.access_log,
             log,
             metrics,
+            cache: cache(&config.cache, &bounds),
+            flights: flight::Limits { flights: bounds.flights, waiters: bounds.waiters },
             clock,
         })
     }
@@ -196,8 +208,16 @@ impl Service {
             None => None,
         };
         let ready = Arc::new(Ready::default());
-        let cluster = Arc::new(Cluster { realm: Arc::new(self.realm), mappings: Store::new(self.mappings) });
         let metrics = self.metrics;
+        let cluster = Arc::new(Cluster::new(cluster::Parts {
+            realm: self.realm,
+            mappings: self.mappings,
+            cache: self.cache,
+            flights: self.flights,
+            evictions: metrics.evictions(),
+            clock: Arc::clone(&self.clock),
+        })?);
+        metrics.watch(Arc::clone(&cluster) as Arc<dyn Levels>);
         let webhook = Webhook::new(Parts {
             cluster,
             clock: self.clock,
@@ -205,6 +225,7 @@ impl Service {
             log: self.log,
             access_log: self.access_log,
             deny_status: self.deny_status,
+            bodies: Bodies::new(self.body_bytes, metrics.bodies_refused()),
         });
         Ok(Running { listener, tls, admin, webhook: Arc::new(webhook), metrics, ready, limits: self.limits })
     }
@@ -240,6 +261,15 @@ pub fn worker_threads(config: &Config) -> usize {
     // The standard library knows of quotas (cgroup v1 and v2) and of affinity.
     let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
     config.bounds.worker_threads.unwrap_or_else(|| processors().min(Bounds::under(MemoryLimit::of_this_process()).worker_threads))
+}
+
+fn cache(settings: &CacheSettings, bounds: &Bounds) -> identity_cache::Settings {
+    identity_cache::Settings {
+        ttl: settings.ttl,
+        max_bytes: bounds.cache_bytes,
+        negative_ttl: settings.negative_ttl,
+        stale_if_down: settings.stale_if_down,
+    }
 }
 
 /// The usual bounds, and time enough at the end for a question to STS that has just begun.

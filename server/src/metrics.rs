@@ -9,7 +9,10 @@
 //!
 //! upstream: pkg/metrics/metrics.go.
 
+mod cache;
+
 use std::fmt;
+use std::sync::Arc;
 
 use arngate_core::StsHost;
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder, prometheus_text};
@@ -18,6 +21,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+use self::cache::CacheMetrics;
+
+pub use self::cache::{Level, Levels, Way};
 
 /// The `Content-Type` of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
@@ -113,7 +120,9 @@ pub struct Metrics {
     offline_proofs: Counter,
     panics: Counter,
     connections_refused: Counter,
+    bodies_refused: Counter,
     log_lines_left_out: Counter,
+    cache: CacheMetrics,
 }
 
 impl Metrics {
@@ -142,8 +151,11 @@ impl Metrics {
         ours.register("panics", "Requests that ended in a panic", panics.clone());
         let connections_refused = Counter::default();
         ours.register("connections_refused", "Connections closed at once because there were too many", connections_refused.clone());
+        let bodies_refused = Counter::default();
+        ours.register("bodies_refused", "Requests for whose bodies there was no room", bodies_refused.clone());
         let log_lines_left_out = Counter::default();
         ours.register("log_lines_left_out", "Log lines about denied requests that were not written", log_lines_left_out.clone());
+        let cache = CacheMetrics::register(ours);
 
         // Made once: a request then takes no look-up in the family.
         let latency = AuthResult::ALL.map(|result| latency.get_or_create_owned(&[("result", result.label())]));
@@ -157,13 +169,15 @@ impl Metrics {
             offline_proofs,
             panics,
             connections_refused,
+            bodies_refused,
             log_lines_left_out,
+            cache,
         }
     }
 
     /// A request for authentication ended so, so many seconds after all of it was there.
     pub fn authenticate_latency(&self, result: AuthResult, seconds: f64) {
-        for (histogram, _) in self.latency.iter().zip(AuthResult::ALL).filter(|(_, known)| *known == result) {
+        if let Some(histogram) = self.latency.get(result as usize) {
             histogram.observe(seconds);
         }
     }
@@ -204,6 +218,29 @@ impl Metrics {
         self.connections_refused.inc();
     }
 
+    /// The question who signed a token was answered so.
+    pub fn answered(&self, way: Way) {
+        self.cache.answered(way);
+    }
+
+    /// Where identities that make room are counted.
+    #[must_use]
+    pub fn evictions(&self) -> Counter {
+        self.cache.evictions.clone()
+    }
+
+    /// Who tells how much is cached and under way; the first counts.
+    pub fn watch(&self, levels: Arc<dyn Levels>) {
+        // There is one server to a `Metrics`.
+        let _ = self.cache.levels.set(levels);
+    }
+
+    /// Counts requests for whose bodies there was no room.
+    #[must_use]
+    pub fn bodies_refused(&self) -> Counter {
+        self.bodies_refused.clone()
+    }
+
     /// So many lines about denied requests were not written.
     pub fn log_lines_left_out(&self, lines: u64) {
         self.log_lines_left_out.inc_by(lines);
@@ -212,6 +249,7 @@ impl Metrics {
     /// Everything in Prometheus' text format, of type [`CONTENT_TYPE`].
     #[must_use]
     pub fn encode(&self) -> String {
+        self.cache.refresh();
         let mut text = String::new();
         match prometheus_text::encode(&mut text, &self.registry) {
             Ok(()) => text,

@@ -47,7 +47,7 @@ impl<H: Handler> Connection<H> {
             }
             return;
         };
-        let Some(stream) = self.wait(self.limits.handshake, "no TLS handshake", Box::pin(handshake(acceptor, stream))).await else {
+        let Some(stream) = self.wait(self.limits.handshake, "no TLS handshake", handshake(acceptor, stream)).await else {
             return;
         };
         let mut stream = match stream {
@@ -170,8 +170,7 @@ impl<H: Handler> Connection<H> {
 async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<Box<TlsStream<Meter<TcpStream>>>> {
     // rustls makes room for a record before it reads, so nothing is begun for those who send nothing.
     stream.readable().await?;
-    let stream = acceptor.accept(Meter::new(stream, HANDSHAKE_MAX_BYTES)).await?;
-    let mut stream = Box::new(stream);
+    let mut stream = Box::new(Box::pin(acceptor.accept(Meter::new(stream, HANDSHAKE_MAX_BYTES))).await?);
     stream.get_mut().0.lift();
     Ok(stream)
 }

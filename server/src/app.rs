@@ -6,9 +6,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use arngate_core::request::ClusterIdError;
@@ -16,18 +16,19 @@ use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::bootstrap::kubeconfig::{self, KubeconfigError};
+use crate::bootstrap::kubeconfig::{self, ClientFiles, KubeconfigError};
+use crate::bootstrap::x509::Summary;
 use crate::bootstrap::{self, certs};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{self, Cluster};
-use crate::config::{CacheSettings, Config, ProverKind};
+use crate::config::{CacheSettings, ClientSettings, Config, ProverKind, WebhookClientSettings};
 use crate::document::Errors;
 use crate::flight;
 use crate::http::admin::{self, Admin, Audience, Check, Readiness};
 use crate::http::body::Bodies;
 use crate::http::respond::DenyStatus;
-use crate::http::serve::{self, BindError, Drained, Limits};
-use crate::http::tls::{self, CurrentCert, TlsError};
+use crate::http::serve::{self, BindError, Drained, Limits, Sharing};
+use crate::http::tls::{AuthoritiesError, Clients, CurrentCert, Tls, TlsError};
 use crate::http::webhook::{self, AccessLog, Parts, Webhook};
 use crate::identity_cache::{self, NoRandom};
 use crate::mapping::Snapshot;
@@ -37,10 +38,14 @@ use crate::prover::offline::{Bundle, Keyring};
 use crate::prover::sts::{self, Client, ProxySettings};
 use crate::prover::{Chain, ChainError, Prover, Realm};
 use crate::telemetry::Log;
+use crate::watch::{Looks, Source, Watch};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Who signs the clients' certificates.
+    #[error("server.clientCAFile: {0}")]
+    Authorities(#[from] AuthoritiesError),
     /// It cannot listen.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -82,10 +87,18 @@ pub struct Service {
     pub mappings: Snapshot,
     /// What TLS shows.
     pub certificate: certs::ServingCert,
+    /// Where certificate and key lie, and how they looked before they were read; none: nowhere.
+    pub certificate_files: Option<(PathBuf, Looks)>,
+    /// Whose questions are answered; none: everybody's.
+    pub clients: Option<Arc<Clients>>,
+    /// What is read again when it changes, beside the certificate.
+    pub sources: Vec<Source>,
     /// Where it listens.
     pub address: IpAddr,
     /// The port; zero for any that is free.
     pub port: u16,
+    /// Whether others may listen there too.
+    pub sharing: Sharing,
     /// The webhook kubeconfig to write, if one is to be written.
     pub kubeconfig: Option<WebhookKubeconfig>,
     /// The listener for probes, if there is to be one.
@@ -122,6 +135,8 @@ pub struct WebhookKubeconfig {
     pub path: PathBuf,
     /// The host that it names.
     pub hostname: String,
+    /// What it names for the API server to show.
+    pub client: Option<WebhookClientSettings>,
 }
 
 impl WebhookKubeconfig {
@@ -130,7 +145,7 @@ impl WebhookKubeconfig {
             tracing::warn!(hostname = self.hostname, "{NOT_FOR_HOSTNAME}");
         }
         let url = kubeconfig::server_url(&self.hostname, port);
-        kubeconfig::write(&self.path, &kubeconfig::render(certificate.leaf_der(), &url, None))?;
+        kubeconfig::write(&self.path, &kubeconfig::render(certificate.leaf_der(), &url, self.client.as_ref().map(client_files)))?;
         let path = self.path.display();
         tracing::info!(
             "reconfigure your apiserver with `--authentication-token-webhook-config-file={path}` to enable (assuming default hostPath mounts)"
@@ -160,23 +175,36 @@ impl Service {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = Arc::new(Metrics::new());
         let bounds = bounds(&config);
-        let (chain, limits) = (chain(&config, proxy, &metrics)?, limits(&config, &bounds));
+        let mut sources = Vec::new();
+        let (chain, limits) = (chain(&config, proxy, &metrics, &mut sources)?, limits(&config, &bounds));
+        let clients = config.clients.as_ref().map(|settings| clients(settings, &mut sources)).transpose()?;
         let max_ahead_secs = u32::try_from(config.clock_skew.as_secs()).unwrap_or(u32::MAX);
         let realm = Realm::new(&config.cluster_id, config.partition, config.region.as_deref(), max_ahead_secs, chain)?;
 
         let (listen, bootstrap) = (config.listen, &config.bootstrap);
         let names = certs::Names { address: &listen.address.to_string(), hostname: &bootstrap.hostname };
+        let mut looks = Looks::of(&certificate_paths(&bootstrap.state_dir));
         let certificate = certs::load_or_generate(&bootstrap.state_dir, names, clock.now().unix)?;
-        let kubeconfig = (!bootstrap.kubeconfig_pregenerated)
-            .then(|| WebhookKubeconfig { path: bootstrap.generate_kubeconfig.clone(), hostname: bootstrap.hostname.clone() });
+        if certificate.origin() == certs::Origin::Generated {
+            looks = Looks::of(&certificate_paths(&bootstrap.state_dir));
+        }
+        let kubeconfig = (!bootstrap.kubeconfig_pregenerated).then(|| WebhookKubeconfig {
+            path: bootstrap.generate_kubeconfig.clone(),
+            hostname: bootstrap.hostname.clone(),
+            client: bootstrap.webhook_client.clone(),
+        });
         let audience = if config.admin.is_set { Audience::Everybody } else { Audience::Loopback };
         let address = config.admin.address;
         Ok(Self {
             realm,
             mappings: config.mappings,
             certificate,
+            certificate_files: Some((bootstrap.state_dir.clone(), looks)),
+            clients,
+            sources,
             address: listen.address,
             port: listen.port,
+            sharing: if listen.reuse_port { Sharing::WithOthers } else { Sharing::Alone },
             kubeconfig,
             admin: Some(AdminListener { address: address.ip.map_or_else(String::new, |ip| ip.to_string()), port: address.port, audience }),
             limits,
@@ -197,18 +225,26 @@ impl Service {
     ///
     /// [`BindError`] where the webhook cannot, [`KubeconfigError`]. A listener for probes that cannot is only warned about.
     pub async fn bind(self) -> Result<Running, StartError> {
-        let listener = serve::bind(&self.address.to_string(), self.port).await?;
+        let listener = serve::bind_for(&self.address.to_string(), self.port, self.sharing).await?;
+        let port = listener.local_addr().map_or(self.port, |address| address.port());
         if let Some(kubeconfig) = &self.kubeconfig {
-            let port = listener.local_addr().map_or(self.port, |address| address.port());
             kubeconfig.write(&self.certificate, port)?;
         }
-        let tls = tls::server_config(Arc::new(CurrentCert::new(self.certificate.certified_key())))?;
+        let metrics = self.metrics;
+        let ready = Arc::new(Ready::new(Arc::clone(&self.clock), Arc::clone(&metrics)));
+        ready.serves(&self.certificate);
+        let current = Arc::new(CurrentCert::new(self.certificate.certified_key()));
+        let tls = Tls::new(Arc::clone(&current), self.clients, Arc::clone(&self.clock))?;
+        let mut sources = self.sources;
+        if let Some((state_dir, looks)) = self.certificate_files {
+            let certificate = CertificateFiles { state_dir, current, ready: Arc::clone(&ready), kubeconfig: self.kubeconfig, port };
+            sources.push(certificate.source(looks));
+        }
+        let watch = Watch::new(sources, Arc::clone(&metrics), Arc::clone(&self.clock));
         let admin = match &self.admin {
-            Some(place) => admin::listen(&place.address, place.port).await.map(|listener| (listener, place.audience)),
+            Some(place) => admin::listen(&place.address, place.port, self.sharing).await.map(|listener| (listener, place.audience)),
             None => None,
         };
-        let ready = Arc::new(Ready::default());
-        let metrics = self.metrics;
         let cluster = Arc::new(Cluster::new(cluster::Parts {
             realm: self.realm,
             mappings: self.mappings,
@@ -227,7 +263,7 @@ impl Service {
             deny_status: self.deny_status,
             bodies: Bodies::new(self.body_bytes, metrics.bodies_refused()),
         });
-        Ok(Running { listener, tls, admin, webhook: Arc::new(webhook), metrics, ready, limits: self.limits })
+        Ok(Running { listener, tls, admin, webhook: Arc::new(webhook), metrics, ready, limits: self.limits, watch })
     }
 }
 
@@ -283,16 +319,79 @@ fn limits(config: &Config, bounds: &Bounds) -> Limits {
     }
 }
 
+/// Who may ask, by the settings.
+fn clients(settings: &ClientSettings, sources: &mut Vec<Source>) -> Result<Arc<Clients>, AuthoritiesError> {
+    let path = settings.ca_file.clone();
+    let looks = Looks::of(std::slice::from_ref(&path));
+    let clients = Arc::new(Clients::load(&path, settings.names.clone())?);
+    let reloaded = Arc::clone(&clients);
+    sources.push(Source::new("client-ca", vec![path.clone()], looks, move || {
+        reloaded.reload(&path).map_err(|error| error.to_string())?;
+        Ok(path.display().to_string())
+    }));
+    Ok(clients)
+}
+
+fn client_files(client: &WebhookClientSettings) -> ClientFiles<'_> {
+    ClientFiles { certificate: &client.certificate, key: &client.key }
+}
+
+fn certificate_paths(state_dir: &Path) -> [PathBuf; 2] {
+    [certs::certificate_path(state_dir), certs::key_path(state_dir)]
+}
+
+/// Certificate and key on the disk, and all that follows when they change.
+struct CertificateFiles {
+    state_dir: PathBuf,
+    current: Arc<CurrentCert>,
+    ready: Arc<Ready>,
+    kubeconfig: Option<WebhookKubeconfig>,
+    port: u16,
+}
+
+impl CertificateFiles {
+    fn source(self, looks: Looks) -> Source {
+        let paths = certificate_paths(&self.state_dir).into();
+        Source::new("certificate", paths, looks, move || self.reload())
+    }
+
+    fn reload(&self) -> Result<String, String> {
+        let certificate = certs::load(&self.state_dir).map_err(|error| error.to_string())?;
+        let [path, key] = certificate_paths(&self.state_dir);
+        let certificate = certificate.ok_or_else(|| format!("{} or {} is missing", path.display(), key.display()))?;
+        let is_another = self.current.current().cert != certificate.certified_key().cert;
+        self.current.replace(certificate.certified_key());
+        self.ready.serves(&certificate);
+        if let (Some(kubeconfig), true) = (&self.kubeconfig, is_another) {
+            match kubeconfig.write(&certificate, self.port) {
+                Ok(()) => tracing::warn!("the webhook kubeconfig trusts the new certificate: API servers read it when they start"),
+                Err(error) => tracing::error!(%error, "the webhook kubeconfig still trusts the certificate before this one"),
+            }
+        }
+        Ok(path.display().to_string())
+    }
+}
+
 /// The provers of the settings, in their order.
-fn chain(config: &Config, proxy: ProxySettings, metrics: &Arc<Metrics>) -> Result<Chain, StartError> {
+fn chain(config: &Config, proxy: ProxySettings, metrics: &Arc<Metrics>, sources: &mut Vec<Source>) -> Result<Chain, StartError> {
     let mut provers = Vec::new();
     for kind in &config.provers {
         provers.push(match kind {
             ProverKind::Offline => {
                 let offline = config.offline.as_ref().ok_or(StartError::NoBundle)?;
-                let bundle = Bundle::load(&offline.bundle, config.partition).map_err(StartError::Bundle)?;
-                tracing::info!(principals = bundle.principals().len(), bundle = %offline.bundle.display(), "loaded the key bundle");
-                Prover::Offline(Arc::new(Keyring::new(bundle)))
+                let (path, partition) = (offline.bundle.clone(), config.partition);
+                let looks = Looks::of(std::slice::from_ref(&path));
+                let bundle = Bundle::load(&path, partition).map_err(StartError::Bundle)?;
+                tracing::info!(principals = bundle.principals().len(), bundle = %path.display(), "loaded the key bundle");
+                let keyring = Arc::new(Keyring::new(bundle));
+                let reloaded = Arc::clone(&keyring);
+                sources.push(Source::new("bundle", vec![path.clone()], looks, move || {
+                    let bundle = Bundle::load(&path, partition).map_err(|errors| errors.to_string())?;
+                    let loaded = format!("{} principals of {}", bundle.principals().len(), path.display());
+                    reloaded.replace(bundle);
+                    Ok(loaded)
+                }));
+                Prover::Offline(keyring)
             }
             ProverKind::Sts => Prover::Sts(Client::new(sts_client(config, proxy.clone()), Arc::clone(metrics) as Arc<dyn sts::Observer>)?),
         });
@@ -317,12 +416,13 @@ fn sts_client(config: &Config, proxy: ProxySettings) -> sts::Config {
 #[derive(Debug)]
 pub struct Running {
     listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
+    tls: Tls,
     admin: Option<(TcpListener, Audience)>,
     webhook: Arc<Webhook>,
     metrics: Arc<Metrics>,
     ready: Arc<Ready>,
     limits: Limits,
+    watch: Watch,
 }
 
 impl Running {
@@ -359,6 +459,7 @@ impl Running {
             };
             tokio::spawn(admin::serve(listener, admin, Arc::clone(&refusals), stopped))
         });
+        let watching = tokio::spawn(self.watch.run());
         let ready = Arc::clone(&self.ready);
         let draining = async move {
             shutdown.await;
@@ -366,6 +467,7 @@ impl Running {
         };
         let handler = webhook::handler(Arc::clone(&self.webhook));
         let drained = serve::serve(self.listener, Some(self.tls), handler, self.limits, refusals, draining).await;
+        watching.abort();
         self.webhook.tell_left_out();
         drop(stop_admin);
         if let Some(probes) = probes {
@@ -376,17 +478,52 @@ impl Running {
     }
 }
 
-/// Whether we can do our work. Mappings, certificate and provers are there before anything listens; what is left is whether we are on our way out.
-#[derive(Debug, Default)]
+/// Whether we can do our work. Mappings and provers are there before anything listens; what is left is whether the certificate is good now, and whether we
+/// are on our way out.
+#[derive(Debug)]
 struct Ready {
     draining: AtomicBool,
+    /// First and last second of the certificate, where they can be read.
+    not_before: AtomicI64,
+    not_after: AtomicI64,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+/// How long before its end a certificate is worth a warning, in seconds: a fortnight.
+const EXPIRES_SOON_SECS: i64 = 14 * 86_400;
+
+impl Ready {
+    fn new(clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+        Self { draining: AtomicBool::new(false), not_before: AtomicI64::new(i64::MIN), not_after: AtomicI64::new(i64::MAX), clock, metrics }
+    }
+
+    /// This certificate is shown from now on.
+    fn serves(&self, certificate: &certs::ServingCert) {
+        let Some(summary) = Summary::parse(certificate.leaf_der()) else { return };
+        self.not_before.store(summary.not_before.as_i64(), Ordering::Relaxed);
+        self.not_after.store(summary.not_after.as_i64(), Ordering::Relaxed);
+        self.metrics.certificate_expires(summary.not_after);
+        let left_secs = summary.not_after.as_i64().saturating_sub(self.clock.now().unix.as_i64());
+        if !self.certificate_is_good() {
+            tracing::error!("the serving certificate is not good now (it has run out, or has not begun): API servers will not connect");
+        } else if left_secs < EXPIRES_SOON_SECS {
+            tracing::warn!(days = left_secs / 86_400, "the serving certificate runs out soon");
+        }
+    }
+
+    fn certificate_is_good(&self) -> bool {
+        let now = self.clock.now().unix.as_i64();
+        (self.not_before.load(Ordering::Relaxed)..=self.not_after.load(Ordering::Relaxed)).contains(&now)
+    }
 }
 
 impl Readiness for Ready {
     fn checks(&self) -> Vec<Check> {
         let there = |name| Check { name, ok: true, required: true };
         let serving = Check { name: "serving", ok: !self.draining.load(Ordering::Relaxed), required: true };
-        vec![there("mappings"), there("certificate"), there("provers"), serving]
+        let certificate = Check { name: "certificate", ok: self.certificate_is_good(), required: true };
+        vec![there("mappings"), certificate, there("provers"), serving]
     }
 }
 
@@ -418,6 +555,7 @@ pub fn init(config: &Config, state_dir: PathBuf, kubeconfig: PathBuf) -> Result<
         hostname: &config.bootstrap.hostname,
         address: &address,
         port: config.listen.port,
+        client: config.bootstrap.webhook_client.as_ref().map(client_files),
     };
     let certificate = bootstrap::init(&what, SystemClock::new().now().unix)?;
     Ok(Initialized {
@@ -500,7 +638,7 @@ mod tests {
         let path = folder.path().join("kubeconfig.yaml");
         let service = |port, hostname: &str| {
             let (mut service, _) = Dev::new("prod", port, Log::stderr(Format::Text, Level::Panic)).unwrap().split();
-            service.kubeconfig = Some(WebhookKubeconfig { path: path.clone(), hostname: hostname.to_owned() });
+            service.kubeconfig = Some(WebhookKubeconfig { path: path.clone(), hostname: hostname.to_owned(), client: None });
             service
         };
         let running = service(0, "localhost").bind().await.unwrap();

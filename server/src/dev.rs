@@ -21,7 +21,7 @@ use crate::bootstrap::certs;
 use crate::clock::{Clock, SystemClock};
 use crate::flight;
 use crate::http::respond::DenyStatus;
-use crate::http::serve::Limits;
+use crate::http::serve::{Limits, Sharing};
 use crate::http::webhook::AccessLog;
 use crate::identity_cache;
 use crate::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
@@ -113,8 +113,12 @@ impl Dev {
             realm: realm.map_err(StartError::from)?,
             mappings: Snapshot::new(vec![backend], [].into()),
             certificate,
+            certificate_files: None,
+            clients: None,
+            sources: Vec::new(),
             address,
             port,
+            sharing: Sharing::Alone,
             kubeconfig: None,
             admin: None,
             limits: Limits::default(),

@@ -28,3 +28,4 @@ pub mod metrics;
 pub mod prover;
 pub mod review;
 pub mod telemetry;
+pub mod watch;

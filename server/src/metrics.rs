@@ -10,11 +10,12 @@
 //! upstream: pkg/metrics/metrics.go.
 
 mod cache;
+mod serving;
 
 use std::fmt;
 use std::sync::Arc;
 
-use arngate_core::StsHost;
+use arngate_core::{StsHost, UnixSeconds};
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder, prometheus_text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -23,6 +24,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use self::cache::CacheMetrics;
+use self::serving::ServingMetrics;
 
 pub use self::cache::{Level, Levels, Way};
 
@@ -120,7 +122,7 @@ pub struct Metrics {
     offline_proofs: Counter,
     panics: Counter,
     connections_refused: Counter,
-    bodies_refused: Counter,
+    serving: ServingMetrics,
     log_lines_left_out: Counter,
     cache: CacheMetrics,
 }
@@ -151,8 +153,7 @@ impl Metrics {
         ours.register("panics", "Requests that ended in a panic", panics.clone());
         let connections_refused = Counter::default();
         ours.register("connections_refused", "Connections closed at once because there were too many", connections_refused.clone());
-        let bodies_refused = Counter::default();
-        ours.register("bodies_refused", "Requests for whose bodies there was no room", bodies_refused.clone());
+        let serving = ServingMetrics::register(ours);
         let log_lines_left_out = Counter::default();
         ours.register("log_lines_left_out", "Log lines about denied requests that were not written", log_lines_left_out.clone());
         let cache = CacheMetrics::register(ours);
@@ -169,7 +170,7 @@ impl Metrics {
             offline_proofs,
             panics,
             connections_refused,
-            bodies_refused,
+            serving,
             log_lines_left_out,
             cache,
         }
@@ -238,7 +239,22 @@ impl Metrics {
     /// Counts requests for whose bodies there was no room.
     #[must_use]
     pub fn bodies_refused(&self) -> Counter {
-        self.bodies_refused.clone()
+        self.serving.bodies_refused.clone()
+    }
+
+    /// Files were read again.
+    pub fn reloaded(&self, what: &'static str, now: UnixSeconds) {
+        self.serving.reloaded(what, now);
+    }
+
+    /// Files have changed and cannot be used.
+    pub fn reload_failed(&self, what: &'static str) {
+        self.serving.reload_failed(what);
+    }
+
+    /// The serving certificate is good until then.
+    pub fn certificate_expires(&self, at: UnixSeconds) {
+        self.serving.certificate_expiry.set(at.as_i64());
     }
 
     /// So many lines about denied requests were not written.
@@ -328,8 +344,10 @@ mod tests {
         metrics.connection_refused();
         metrics.log_lines_left_out(7);
         let text = metrics.encode();
-        // Five of the six histograms are all zero.
-        let seen: Vec<_> = text.lines().filter(|line| !line.contains("result=") || line.contains("success")).collect();
+        // Five of the six histograms are all zero, and files are listed in any order.
+        let one_of_many =
+            |line: &str| line.contains("result=\"") && !line.contains("success") || line.contains("what=\"") && !line.contains("bundle");
+        let seen: Vec<_> = text.lines().filter(|line| !one_of_many(line)).collect();
         insta::assert_snapshot!(seen.join("\n").replace(env!("CARGO_PKG_VERSION"), "<version>"));
     }
 }

@@ -16,8 +16,8 @@ use super::feature_gate::FeatureGates;
 use super::layer::{Environment, Overrides, flag, list, some, variable};
 use super::network::{AdminAddress, address, admin_address, hostname};
 use super::settings::{
-    AdminSettings, AnswerSettings, BootstrapSettings, BoundSettings, CacheSettings, Config, Ec2Settings, KubernetesSettings,
-    ListenSettings, OfflineSettings, ProverKind, RateSettings, StsSettings,
+    AdminSettings, AnswerSettings, BootstrapSettings, BoundSettings, CacheSettings, ClientSettings, Config, Ec2Settings,
+    KubernetesSettings, ListenSettings, OfflineSettings, ProverKind, RateSettings, StsSettings, WebhookClientSettings,
 };
 use crate::document::reader::{Span, boolean, distance, duration, integer, size_bytes};
 use crate::document::{Field, Findings, Place, Section, Shown, Text};
@@ -87,6 +87,7 @@ impl<'a> Reader<'a> {
         let (provers, offline) = self.provers(&mut server);
         let arn_patterns = self.switch(o.arn_patterns, &mut server, "arnPatterns", false);
         let options = file::Options { partition, arn_patterns, sso: feature_gates.sso_entries() };
+        let (clients, bootstrap) = self.clients_and_bootstrap(&mut server);
         let config = Config {
             cluster_id,
             partition,
@@ -98,7 +99,8 @@ impl<'a> Reader<'a> {
             cache: self.cache(server.section("cache")),
             bounds: self.bounds(&mut server),
             listen: self.listen(&mut server),
-            bootstrap: self.bootstrap(&mut server),
+            clients,
+            bootstrap,
             admin: self.admin(server.section("admin")),
             answer: self.answer(&mut server),
             mappings: self.mappings(&mut server, &options),
@@ -109,7 +111,7 @@ impl<'a> Reader<'a> {
             },
             feature_gates,
         };
-        self.what_comes_later(&mut server);
+        self.what_the_server_ignores();
         server.finish();
         config
     }
@@ -356,7 +358,61 @@ impl<'a> Reader<'a> {
         let o = self.overrides;
         let ip = self.read("--address", o.address.as_ref(), server, "address", address);
         let port = self.read("--port", o.port.as_ref(), server, "port", integer(0..=u16::MAX));
-        ListenSettings { address: ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: port.unwrap_or(DEFAULT_PORT) }
+        ListenSettings {
+            address: ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            port: port.unwrap_or(DEFAULT_PORT),
+            reuse_port: self.switch(o.reuse_port, server, "reusePort", false),
+        }
+    }
+
+    /// Who may ask, and where the API server learns what to show for it.
+    fn clients_and_bootstrap(&self, server: &mut Section<'a>) -> (Option<ClientSettings>, BootstrapSettings) {
+        let o = self.overrides;
+        let ca_file = Self::text("--client-ca-file", o.client_ca_file.as_ref(), server, "clientCAFile");
+        let field = server.take("clientNames");
+        let names = list("--client-names", &o.client_names, field.as_ref()).unwrap_or_default();
+        let mut section = server.section("webhookClient");
+        let certificate = Self::text("--webhook-client-certificate", o.webhook_client_certificate.as_ref(), &mut section, "certificate");
+        let key = Self::text("--webhook-client-key", o.webhook_client_key.as_ref(), &mut section, "key");
+        section.finish();
+
+        let webhook_client = match (certificate, key) {
+            (Some(certificate), Some(key)) => {
+                Some((certificate.place, WebhookClientSettings { certificate: certificate.text, key: key.text }))
+            }
+            (None, None) => None,
+            (Some(alone), None) => {
+                self.findings.error(alone.place, "needs its key beside it: server.webhookClient.key");
+                None
+            }
+            (None, Some(alone)) => {
+                self.findings.error(alone.place, "needs its certificate beside it: server.webhookClient.certificate");
+                None
+            }
+        };
+        let mut bootstrap = self.bootstrap(server);
+        match (&ca_file, names.first()) {
+            (Some(ca_file), None) => {
+                self.findings
+                    .error(ca_file.place.clone(), "needs server.clientNames: without, whoever has a certificate of that authority may ask");
+            }
+            (None, Some(name)) => self.findings.error(name.place.clone(), "needs server.clientCAFile"),
+            _ => {}
+        }
+        match (&ca_file, &webhook_client) {
+            (Some(ca_file), None) if !bootstrap.kubeconfig_pregenerated => self.findings.error(
+                ca_file.place.clone(),
+                "needs server.webhookClient with certificate and key: the webhook kubeconfig must name what the API server is to show",
+            ),
+            (None, Some((place, _))) => self.findings.warn(place.clone(), "nobody is asked for a certificate without server.clientCAFile"),
+            (_, Some((place, _))) if bootstrap.kubeconfig_pregenerated => {
+                self.findings.warn(place.clone(), "has no effect, for the webhook kubeconfig is made by `init`");
+            }
+            _ => {}
+        }
+        bootstrap.webhook_client = webhook_client.map(|(_, client)| client);
+        let names = names.into_iter().map(|name| name.text).collect();
+        (ca_file.map(|ca_file| ClientSettings { ca_file: path(ca_file), names }), bootstrap)
     }
 
     fn bootstrap(&self, server: &mut Section<'a>) -> BootstrapSettings {
@@ -369,6 +425,7 @@ impl<'a> Reader<'a> {
             state_dir: state_dir.map_or_else(|| "/var/aws-iam-authenticator".into(), path),
             generate_kubeconfig: kubeconfig.map_or_else(|| "/etc/kubernetes/aws-iam-authenticator/kubeconfig.yaml".into(), path),
             kubeconfig_pregenerated: self.switch(o.kubeconfig_pregenerated, server, "kubeconfigPregenerated", false),
+            webhook_client: None,
         }
     }
 
@@ -513,27 +570,8 @@ impl<'a> Reader<'a> {
         prefixes
     }
 
-    /// Known settings whose feature is not there yet. What somebody relies on to keep others out is an error.
-    fn what_comes_later(&self, server: &mut Section<'a>) {
-        let o = self.overrides;
-        let refuse = |place| self.findings.error(place, "client certificates are not supported by this version yet");
-        let mut webhook_client = server.section("webhookClient");
-        let certificate =
-            Self::text("--webhook-client-certificate", o.webhook_client_certificate.as_ref(), &mut webhook_client, "certificate");
-        let key = Self::text("--webhook-client-key", o.webhook_client_key.as_ref(), &mut webhook_client, "key");
-        webhook_client.finish();
-        let ca_file = Self::text("--client-ca-file", o.client_ca_file.as_ref(), server, "clientCAFile");
-        let field = server.take("clientNames");
-        let names = list("--client-names", &o.client_names, field.as_ref()).unwrap_or_default();
-        [ca_file, certificate, key, names.into_iter().next()].into_iter().flatten().for_each(|text| refuse(text.place));
-
-        let reuse_port = flag("--reuse-port", o.reuse_port.map(|reuse| reuse.to_string()).as_ref());
-        let reuse_port = Self::or(reuse_port, server, "reusePort");
-        if let Some(text) = reuse_port
-            && text.read(self.findings, boolean) == Some(true)
-        {
-            self.findings.warn(text.place, "has no effect yet: handing over without a gap comes with a later version");
-        }
+    /// Variables of the environment that are the client's.
+    fn what_the_server_ignores(&self) {
         let ignored =
             [("AWS_ENDPOINT_URL", &self.environment.aws_endpoint_url), ("AWS_ENDPOINT_URL_STS", &self.environment.aws_endpoint_url_sts)];
         for text in ignored.into_iter().filter_map(|(name, value)| variable(name, value.as_ref())) {

@@ -36,6 +36,8 @@ pub struct Config {
     pub bounds: BoundSettings,
     /// Where the webhook listens.
     pub listen: ListenSettings,
+    /// Whose questions are answered; none: everybody's.
+    pub clients: Option<ClientSettings>,
     /// Certificates and the webhook's kubeconfig.
     pub bootstrap: BootstrapSettings,
     /// `server.admin`
@@ -126,6 +128,24 @@ pub struct BoundSettings {
     pub worker_threads: Option<usize>,
 }
 
+/// Whose questions are answered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ClientSettings {
+    /// `server.clientCAFile`: who signs the clients' certificates.
+    pub ca_file: PathBuf,
+    /// `server.clientNames`: whom they are made out to; at least one.
+    pub names: Vec<String>,
+}
+
+/// `server.webhookClient`: what the API server shows us, by paths as it sees them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WebhookClientSettings {
+    /// The certificate.
+    pub certificate: String,
+    /// The key.
+    pub key: String,
+}
+
 /// Where the webhook listens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ListenSettings {
@@ -133,6 +153,8 @@ pub struct ListenSettings {
     pub address: IpAddr,
     /// The port; zero: any that is free.
     pub port: u16,
+    /// `server.reusePort`: whether another process may listen there too.
+    pub reuse_port: bool,
 }
 
 /// Certificates and the webhook's kubeconfig.
@@ -146,6 +168,8 @@ pub struct BootstrapSettings {
     pub generate_kubeconfig: PathBuf,
     /// Whether it is already there.
     pub kubeconfig_pregenerated: bool,
+    /// What it names for the API server to show.
+    pub webhook_client: Option<WebhookClientSettings>,
 }
 
 /// The admin listener.

@@ -91,12 +91,15 @@ fn a_cluster_id_is_all_it_takes() {
         listen: ListenSettings {
             address: 127.0.0.1,
             port: 21362,
+            reuse_port: false,
         },
+        clients: None,
         bootstrap: BootstrapSettings {
             hostname: "localhost",
             state_dir: "/var/aws-iam-authenticator",
             generate_kubeconfig: "/etc/kubernetes/aws-iam-authenticator/kubeconfig.yaml",
             kubeconfig_pregenerated: false,
+            webhook_client: None,
         },
         admin: AdminSettings {
             address: AdminAddress {
@@ -278,12 +281,13 @@ Server:
     ");
     let config = loaded.value;
     assert_eq!((config.cluster_id.as_str(), config.partition), ("0123", Partition::AwsUsGov));
-    assert_eq!(config.listen, ListenSettings { address: "::".parse().unwrap(), port: 8443 });
+    assert_eq!(config.listen, ListenSettings { address: "::".parse().unwrap(), port: 8443, reuse_port: false });
     let bootstrap = BootstrapSettings {
         hostname: "node-1.example.com".into(),
         state_dir: "/state".into(),
         generate_kubeconfig: "/kube/config".into(),
         kubeconfig_pregenerated: true,
+        webhook_client: None,
     };
     assert_eq!(config.bootstrap, bootstrap);
     assert_eq!(config.kubernetes.master.as_deref(), Some("https://10.0.0.1:6443"));
@@ -397,10 +401,6 @@ server:
     config.yaml:27: server.admin.address: expected address:port, such as 127.0.0.1:21363 or :21363, found "21363"
     config.yaml:28: server.denyStatus: expected 200 or 403, found "401"
     config.yaml:29: server.accessLog: expected all, denied or none, found "some"
-    config.yaml:30: server.clientCAFile: client certificates are not supported by this version yet
-    config.yaml:31: server.clientNames[0]: client certificates are not supported by this version yet
-    config.yaml:32: server.webhookClient.certificate: client certificates are not supported by this version yet
-    config.yaml:32: server.webhookClient.key: client certificates are not supported by this version yet
     "#);
     insta::assert_snapshot!(errors("clusterID: ' '\n"), @"config.yaml:1: clusterID: the cluster ID is empty");
     insta::assert_snapshot!(errors("- a\n"), @r#"
@@ -465,6 +465,32 @@ server: {maxConnections: 0, maxStreams: x, maxWaiters: -1, maxFlights: 2000000, 
 }
 
 #[test]
+fn who_may_ask_takes_an_authority_and_names_and_what_to_show() {
+    let text = "
+clusterID: a
+server:
+  clientCAFile: /ca.pem
+  clientNames: [kube-apiserver, other]
+  webhookClient: {certificate: /a, key: /b}
+  reusePort: true
+";
+    let config = file(text);
+    let clients = ClientSettings { ca_file: "/ca.pem".into(), names: vec!["kube-apiserver".into(), "other".into()] };
+    assert_eq!(config.clients, Some(clients));
+    let shown = WebhookClientSettings { certificate: "/a".into(), key: "/b".into() };
+    assert_eq!((config.bootstrap.webhook_client, config.listen.reuse_port), (Some(shown), true));
+    let server = |text: &str| format!("clusterID: a\nserver: {{{text}}}\n");
+    assert_eq!(file(&server("clientCAFile: /ca.pem, clientNames: x, kubeconfigPregenerated: true")).bootstrap.webhook_client, None);
+    insta::assert_snapshot!(errors(&server("clientCAFile: /ca.pem")), @r#"
+    config.yaml:2: server.clientCAFile: needs server.clientNames: without, whoever has a certificate of that authority may ask
+    config.yaml:2: server.clientCAFile: needs server.webhookClient with certificate and key: the webhook kubeconfig must name what the API server is to show
+    "#);
+    insta::assert_snapshot!(errors(&server("clientNames: [a]")), @"config.yaml:2: server.clientNames[0]: needs server.clientCAFile");
+    insta::assert_snapshot!(errors(&server("webhookClient: {key: a}")), @"config.yaml:2: server.webhookClient.key: needs its certificate beside it: server.webhookClient.certificate");
+    insta::assert_snapshot!(warnings(&server("webhookClient: {key: a, certificate: b}")), @"config.yaml:2: server.webhookClient.certificate: nobody is asked for a certificate without server.clientCAFile");
+}
+
+#[test]
 fn checks_backend_modes_and_what_belongs_to_them() {
     let modes = |text: &str| errors(&format!("clusterID: a\nserver: {{{text}}}\n"));
     insta::assert_snapshot!(modes("backendMode: 'EKSConfigMap CRD'"), @r#"
@@ -521,7 +547,6 @@ server:
     config.yaml:8: server.backendMode: the backend mode File is deprecated: use MountedFile
     config.yaml:9: server: unknown key "prot"; did you mean port?
     config.yaml:10: server.region: us-gov-west-1 is a region of the partition aws-us-gov, not of aws
-    config.yaml:11: server.reusePort: has no effect yet: handing over without a gap comes with a later version
     config.yaml:12: server.cache: unknown key "size"
     config.yaml:13: server.sts.burst: has no effect without a rate
     config.yaml:13: server.sts: unknown key "dedline"; did you mean deadline?

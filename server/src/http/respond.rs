@@ -10,6 +10,7 @@
 //! | our own limits | 503 | the same | `sts_error` |
 //! | no room for the body | 503 | text | `malformed_request` |
 //! | we are broken | 500 | text | – (`arngate_panics_total`) |
+//! | no accepted client certificate, where one is asked for | 401 | text | `malformed_request` |
 //! | not a POST, not a TokenReview, too slow, too large | 405, 400, 408, 413 | text | `malformed_request` |
 //!
 //! Why these statuses: kube-apiserver tries a 429, 500, 502 or 504 five times, a 503 not again; a 403 it logs as a failure of the webhook. What it does with
@@ -51,6 +52,9 @@ pub enum Malformed {
     /// The body broke off.
     #[error("the request body ended early")]
     Broken,
+    /// Whoever asks has no certificate that is accepted.
+    #[error("no client certificate that is accepted")]
+    Client,
     /// Not a POST.
     #[error("expected POST")]
     Method,
@@ -74,6 +78,7 @@ impl Malformed {
     pub fn answer(self) -> Answer {
         let status = match self {
             Self::Broken | Self::Review(_) => StatusCode::BAD_REQUEST,
+            Self::Client => StatusCode::UNAUTHORIZED,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,

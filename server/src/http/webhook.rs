@@ -3,6 +3,7 @@
 //! `POST /authenticate` with any query, `GET /healthz`, `GET /metrics`. A panic on the way to an answer is a 500, counted; it ends neither the
 //! connection nor the process.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -116,9 +117,14 @@ impl Webhook {
         B: Body<Data = Bytes> + Unpin,
     {
         let (head, body) = request.into_parts();
-        // The headers are nobody's business, and whoever waits need not keep them.
-        let (method, uri) = (head.method, head.uri);
-        let place = Place { peer, method: &method, path: uri.path() };
+        // The headers are nobody's business, and whoever waits need not keep them; nor the buffer of which the target is a piece.
+        let method = head.method;
+        let path = match head.uri.path() {
+            "/authenticate" => Cow::Borrowed("/authenticate"),
+            other => Cow::Owned(other.to_owned()),
+        };
+        drop((head.uri, head.headers));
+        let place = Place { peer, method: &method, path: &path };
         if let Some(cluster) = self.cluster_for(place.path) {
             return self.authenticate(cluster, &place, body).await;
         }
@@ -134,7 +140,13 @@ impl Webhook {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let body = if *place.method == Method::POST { self.bodies.read(body).await } else { Err(Malformed::Method) };
+        let body = if !place.peer.standing.may_ask() {
+            Err(Malformed::Client)
+        } else if *place.method == Method::POST {
+            self.bodies.read(body).await
+        } else {
+            Err(Malformed::Method)
+        };
         // Only now, with the whole token at hand: its age must not be judged by a clock that was read before somebody took his time to send it.
         let now = self.clock.now();
         let answer = match body {

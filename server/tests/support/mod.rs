@@ -18,7 +18,7 @@ use arngate_server::bootstrap::certs;
 use arngate_server::clock::{Clock, ManualClock};
 use arngate_server::flight;
 use arngate_server::http::respond::DenyStatus;
-use arngate_server::http::serve::Limits;
+use arngate_server::http::serve::{Limits, Sharing};
 use arngate_server::http::webhook::AccessLog;
 use arngate_server::identity_cache;
 use arngate_server::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
@@ -136,8 +136,12 @@ impl Fixture {
             realm: Realm::new(CLUSTER, Partition::Aws, Some(REGION), 300, chain(&setup, &sts, &metrics)).unwrap(),
             mappings: mappings(setup.scrubbed),
             certificate,
+            certificate_files: None,
+            clients: None,
+            sources: Vec::new(),
             address: IpAddr::from(Ipv4Addr::LOCALHOST),
             port: 0,
+            sharing: Sharing::Alone,
             kubeconfig: None,
             admin: None,
             limits: Limits::default(),

@@ -19,14 +19,18 @@ use tokio_rustls::server::TlsStream;
 use super::connections::Place;
 use super::meter::Meter;
 use super::{Handler, Limits, Peer};
+use crate::http::tls::Tls;
 
 /// What a peer may send until TLS is set up, in bytes. A greeting has 300 to 2 000, and rustls would keep 64 KiB of one that does not end.
 const HANDSHAKE_MAX_BYTES: usize = 8 << 10;
 
+/// The same where it may show a certificate, with those that signed it.
+const HANDSHAKE_WITH_CERTIFICATE_MAX_BYTES: usize = 24 << 10;
+
 /// One connection, from the accept to its end.
 pub(super) struct Connection<H> {
     pub(super) peer: Peer,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) handler: H,
     pub(super) limits: Limits,
     pub(super) place: Arc<Place>,
@@ -41,19 +45,21 @@ impl<H: Handler> Connection<H> {
         if let Err(error) = stream.set_nodelay(true) {
             return self.tell(&error, "connection was gone at once");
         }
-        let Some(acceptor) = self.tls.take() else {
+        let Some(tls) = self.tls.take() else {
             if self.wait(self.limits.request_head, "connection without a request", stream.readable()).await.is_some() {
                 Box::pin(self.speak(stream, Protocol::Http1)).await;
             }
             return;
         };
-        let Some(stream) = self.wait(self.limits.handshake, "no TLS handshake", handshake(acceptor, stream)).await else {
+        let Some(stream) = self.wait(self.limits.handshake, "no TLS handshake", handshake(&tls, stream)).await else {
             return;
         };
         let mut stream = match stream {
             Ok(stream) => stream,
             Err(error) => return self.tell(&error, "TLS handshake failed"),
         };
+        self.peer.standing = tls.standing(stream.get_ref().1);
+        drop(tls);
         // Both sides know from the handshake what they speak, so nobody can keep us guessing.
         let protocol = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
         match self.wait(self.limits.request_head, "connection without a request", async { stream.fill_buf().await.map(|_| ()) }).await {
@@ -167,10 +173,12 @@ impl<H: Handler> Connection<H> {
     }
 }
 
-async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<Box<TlsStream<Meter<TcpStream>>>> {
+async fn handshake(tls: &Tls, stream: TcpStream) -> io::Result<Box<TlsStream<Meter<TcpStream>>>> {
+    let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
+    let most = if tls.clients.is_some() { HANDSHAKE_WITH_CERTIFICATE_MAX_BYTES } else { HANDSHAKE_MAX_BYTES };
     // rustls makes room for a record before it reads, so nothing is begun for those who send nothing.
     stream.readable().await?;
-    let mut stream = Box::new(Box::pin(acceptor.accept(Meter::new(stream, HANDSHAKE_MAX_BYTES))).await?);
+    let mut stream = Box::new(Box::pin(acceptor.accept(Meter::new(stream, most))).await?);
     stream.get_mut().0.lift();
     Ok(stream)
 }

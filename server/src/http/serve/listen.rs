@@ -45,6 +45,25 @@ fn join_host_port(host: &str, port: u16) -> String {
 ///
 /// [`BindError`], with address, port and cause.
 pub async fn bind(address: &str, port: u16) -> Result<TcpListener, BindError> {
+    bind_for(address, port, Sharing::Alone).await
+}
+
+/// Whether others may listen on the same address and port.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sharing {
+    /// Nobody.
+    Alone,
+    /// Other processes of the same user that say so too (`SO_REUSEPORT`); the kernel spreads new connections over all of them.
+    WithOthers,
+}
+
+/// As [`bind`], alone or with others.
+///
+/// # Errors
+///
+/// As [`bind`].
+pub async fn bind_for(address: &str, port: u16, sharing: Sharing) -> Result<TcpListener, BindError> {
+    let listen = |address| listen(address, sharing);
     let failed = |error: &io::Error| BindError::new(address, port, error);
     if address.is_empty() {
         let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
@@ -69,7 +88,7 @@ pub async fn bind(address: &str, port: u16) -> Result<TcpListener, BindError> {
 /// Connections that the kernel may hold for us until we accept them. It takes less where `net.core.somaxconn` says so (4 096 by default).
 const BACKLOG: i32 = 4096;
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -79,6 +98,12 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     // A restart must not wait for the last connections of the process before it to time out.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
+    #[cfg(unix)]
+    if sharing == Sharing::WithOthers {
+        socket.set_reuse_port(true)?;
+    }
+    #[cfg(not(unix))]
+    let _ = sharing;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;

@@ -21,17 +21,16 @@ use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 
 use self::connection::Connection;
 use self::connections::Connections;
 use self::listen::{Backoff, waiting};
-pub use self::listen::{BindError, bind};
+pub use self::listen::{BindError, Sharing, bind, bind_for};
+use super::tls::{Standing, Tls};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -40,11 +39,13 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Peer {
     /// Address and port; IPv4 is IPv4, also on a listener of both families.
     pub address: SocketAddr,
+    /// What its certificate says, if it was asked for one.
+    pub standing: Standing,
 }
 
 impl Peer {
     fn new(address: SocketAddr) -> Self {
-        Self { address: SocketAddr::new(address.ip().to_canonical(), address.port()) }
+        Self { address: SocketAddr::new(address.ip().to_canonical(), address.port()), standing: Standing::Unasked }
     }
 
     /// Whether the peer is on this machine (for a pod: in this network namespace).
@@ -80,7 +81,8 @@ pub struct Limits {
     pub stream_window: u32,
     /// The same over all streams of a connection. Default 512 KiB: at two hundred TokenReviews of 2.5 kB the peer is still not held up.
     pub connection_window: u32,
-    /// Largest request head, in bytes. Default 16 KiB: an API server's has some 200.
+    /// Largest request head, in bytes. Default 8 KiB, the least that hyper takes: an API server's has some 200. With HTTP/1.1 it is also what is read at
+    /// once, and so what a connection that has asked something holds on to.
     pub max_head: u32,
 }
 
@@ -97,7 +99,7 @@ impl Default for Limits {
             max_streams: 1024,
             stream_window: 64 << 10,
             connection_window: 512 << 10,
-            max_head: 16 << 10,
+            max_head: 8 << 10,
         }
     }
 }
@@ -152,14 +154,13 @@ pub struct Drained {
 /// Without `tls` the connections are plain HTTP/1.1.
 pub async fn serve<H: Handler>(
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Tls>,
     handler: H,
     limits: Limits,
     refusals: Arc<dyn Refusals>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Drained {
-    let server =
-        Server { tls: tls.map(TlsAcceptor::from), handler, limits, connections: Arc::default(), stop: watch::Sender::new(false), refusals };
+    let server = Server { tls: tls.map(Arc::new), handler, limits, connections: Arc::default(), stop: watch::Sender::new(false), refusals };
     let mut tasks = JoinSet::new();
     let mut backoff = Backoff::default();
     let mut shutdown = pin!(shutdown);
@@ -212,7 +213,7 @@ fn log_panic(ended: Result<(), tokio::task::JoinError>) {
 }
 
 struct Server<H> {
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     handler: H,
     limits: Limits,
     connections: Arc<Connections>,

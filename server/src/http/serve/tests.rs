@@ -10,7 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::http::tls::tests::{client_config, server_config};
+use crate::http::tls::tests::{client_config, server_tls};
 use crate::metrics::Metrics;
 
 /// A server on loopback that can be stopped.
@@ -30,7 +30,7 @@ fn start_on(listener: TcpListener, tls: bool, limits: Limits, handler: impl Hand
     let metrics = Arc::new(Metrics::new());
     let refusals = Arc::clone(&metrics) as Arc<dyn Refusals>;
     let (stop, stopped) = oneshot::channel();
-    let tls = tls.then(server_config);
+    let tls = tls.then(|| server_tls(None));
     let ended =
         tokio::spawn(async move { serve(listener, tls, handler, limits, refusals, async { stopped.await.unwrap_or_default() }).await });
     Running { address, metrics, stop: Some(stop), ended }

@@ -26,11 +26,14 @@ async fn start(tls: bool, limits: Limits, handler: impl Handler) -> Running {
 }
 
 fn start_on(listener: TcpListener, tls: bool, limits: Limits, handler: impl Handler) -> Running {
+    start_with(listener, tls.then(|| server_tls(None)), limits, handler)
+}
+
+fn start_with(listener: TcpListener, tls: Option<Tls>, limits: Limits, handler: impl Handler) -> Running {
     let address = listener.local_addr().unwrap();
     let metrics = Arc::new(Metrics::new());
     let refusals = Arc::clone(&metrics) as Arc<dyn Refusals>;
     let (stop, stopped) = oneshot::channel();
-    let tls = tls.then(|| server_tls(None));
     let ended =
         tokio::spawn(async move { serve(listener, tls, handler, limits, refusals, async { stopped.await.unwrap_or_default() }).await });
     Running { address, metrics, stop: Some(stop), ended }
@@ -258,5 +261,159 @@ async fn listens_on_all_interfaces_of_both_families_where_no_address_is_given() 
     // Absent where the machine has no IPv6.
     if let Ok(stream) = TcpStream::connect(("::1", server.address.port())).await {
         assert!(exchange(stream).await.ends_with("HTTP/1.1 /late"));
+    }
+}
+
+#[tokio::test]
+async fn a_greeting_without_end_is_given_up() {
+    let server = start(true, Limits::default(), echo).await;
+    let mut stream = server.connect().await;
+    // A record of 16 kB with a ClientHello of 60 kB, as its heads say.
+    stream.write_all(&[0x16, 3, 1, 0x40, 0, 1, 0, 0xea, 0x60]).await.unwrap();
+    stream.write_all(&[0; 9 << 10]).await.unwrap();
+    until_closed(&mut stream).await;
+}
+
+/// Asks over and over; how many answers came until the connection ended.
+async fn ask_until_closed(server: &Running, protocol: &str) -> usize {
+    let stream = TokioIo::new(server.connect_tls(protocol).await);
+    let mut answers = 0;
+    if protocol == "h2" {
+        let (client, connection) = http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), stream).await.unwrap();
+        tokio::spawn(connection);
+        let streams = (0..8).map(|_| {
+            let mut client = client.clone();
+            async move {
+                let mut answers = 0;
+                while client.ready().await.is_ok() {
+                    let Ok(answer) = client.send_request(request("/")).await else { break };
+                    assert!(text(answer).await.contains("HTTP/2.0 /"));
+                    answers += 1;
+                }
+                answers
+            }
+        });
+        drop(client.clone());
+        answers += futures_util::future::join_all(streams).await.into_iter().sum::<usize>();
+    } else {
+        let (mut client, connection) = http1::handshake::<_, Empty<Bytes>>(stream).await.unwrap();
+        tokio::spawn(connection);
+        while client.ready().await.is_ok() {
+            let Ok(answer) = client.send_request(request("/")).await else { break };
+            assert!(text(answer).await.contains("HTTP/1.1"));
+            answers += 1;
+        }
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_stop_under_load_loses_no_request_that_was_accepted() {
+    let taken = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let half_time = Arc::new(Notify::new());
+    let handler = {
+        let (taken, half_time) = (Arc::clone(&taken), Arc::clone(&half_time));
+        move |peer: Peer, request: Request<Incoming>| {
+            if taken.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 500 {
+                half_time.notify_one();
+            }
+            async move {
+                tokio::task::yield_now().await;
+                echo(peer, request).await
+            }
+        }
+    };
+    let mut server = start(true, Limits::default(), handler).await;
+    let stop = server.stop.take().unwrap();
+    let clients =
+        futures_util::future::join_all((0..8).map(|index| ask_until_closed(&server, if index % 2 == 0 { "h2" } else { "http/1.1" })));
+    let stopping = async {
+        half_time.notified().await;
+        stop.send(()).unwrap();
+    };
+    let (answers, ()) = tokio::join!(clients, stopping);
+    assert_eq!(server.ended.await.unwrap(), Drained { cut_off: 0 });
+    assert_eq!(answers.iter().sum::<usize>(), taken.load(std::sync::atomic::Ordering::Relaxed));
+}
+
+#[tokio::test]
+async fn a_new_certificate_under_load_ends_no_connection() {
+    let (tls, current) = crate::http::tls::tests::server_tls_with_current();
+    let server = start_with(bind("127.0.0.1", 0).await.unwrap(), Some(tls), Limits::default(), echo);
+    let (mut client, connection) =
+        http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(server.connect_tls("h2").await)).await.unwrap();
+    tokio::spawn(connection);
+    let shown = |stream: &tokio_rustls::client::TlsStream<TcpStream>| stream.get_ref().1.peer_certificates().unwrap().to_vec();
+    for round in 0..20 {
+        let certificate = crate::http::tls::tests::certificate(round % 2);
+        current.replace(Arc::clone(&certificate));
+        assert!(text(client.send_request(request("/")).await.unwrap()).await.contains("HTTP/2.0 /"));
+        let newcomer = server.connect_tls("http/1.1").await;
+        assert_eq!(shown(&newcomer), certificate.cert, "round {round}");
+        assert!(exchange(newcomer).await.starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+}
+
+#[tokio::test]
+async fn a_client_is_judged_by_authority_and_name_once_for_each_connection() {
+    use crate::http::tls::tests::{Authority, client_config_with};
+    use crate::http::tls::{Clients, Standing};
+
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    std::fs::write(&ca_file, ours.pem()).unwrap();
+    let clients = Arc::new(Clients::load(&ca_file, vec!["kube-apiserver".into(), "other.example".into()]).unwrap());
+    let standing = |peer: Peer, _: Request<Incoming>| async move { Response::new(Full::<Bytes>::from(format!("{:?}", peer.standing))) };
+    let server = start_with(bind("127.0.0.1", 0).await.unwrap(), Some(server_tls(Some(Arc::clone(&clients)))), Limits::default(), standing);
+    let found = async |config: Arc<rustls::ClientConfig>| {
+        let connector = tokio_rustls::TlsConnector::from(config);
+        let stream = connector.connect(ServerName::try_from("localhost").unwrap(), server.connect().await).await.unwrap();
+        let answer = exchange(stream).await;
+        answer.rsplit("\r\n").next().unwrap().to_owned()
+    };
+    let accepted = format!("{:?}", Standing::Accepted);
+    let known = client_config_with(Some(ours.issue(Some("kube-apiserver"), &[])));
+    assert_eq!(found(Arc::clone(&known)).await, accepted);
+    assert_eq!(found(Arc::clone(&known)).await, accepted, "and when it resumes");
+    assert_eq!(found(client_config_with(Some(ours.issue(None, &["other.example"])))).await, accepted);
+    for stranger in [
+        None,
+        Some(ours.issue(Some("kubelet"), &["kubelet.example"])),
+        Some(ours.issue(Some("kube-apiserver.example"), &["kube-apiserver.example"])),
+        Some(theirs.issue(Some("kube-apiserver"), &[])),
+    ] {
+        assert_eq!(found(client_config_with(stranger)).await, "Unknown");
+    }
+
+    // What is in force when the connection begins counts, also for a session from before.
+    std::fs::write(&ca_file, theirs.pem()).unwrap();
+    clients.reload(&ca_file).unwrap();
+    assert_eq!(found(Arc::clone(&known)).await, "Unknown");
+    assert_eq!(found(client_config_with(Some(theirs.issue(Some("kube-apiserver"), &[])))).await, accepted);
+    std::fs::write(&ca_file, "nothing").unwrap();
+    let error = clients.reload(&ca_file).unwrap_err().to_string();
+    assert!(error.ends_with("ca.pem: no certificate in it (want PEM, `-----BEGIN CERTIFICATE-----`)"), "{error}");
+    assert_eq!(found(client_config_with(Some(theirs.issue(Some("kube-apiserver"), &[])))).await, accepted, "the last good ones stay");
+}
+
+#[tokio::test]
+async fn two_listen_on_one_port_if_both_say_so_and_the_next_takes_over() {
+    let listen = |port| bind_for("127.0.0.1", port, Sharing::WithOthers);
+    let first = listen(0).await.unwrap();
+    let port = first.local_addr().unwrap().port();
+    assert_eq!(bind("127.0.0.1", port).await.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    let second = listen(port).await.unwrap();
+    let queued: Vec<_> = futures_util::future::join_all((0..32).map(|_| TcpStream::connect(("127.0.0.1", port)))).await;
+    let mut first = start_on(first, false, Limits::default(), echo);
+    let second = start_on(second, false, Limits::default(), echo);
+    first.stop();
+    // Those who waited at the first are answered by it, and all others by the second.
+    for stream in queued {
+        assert!(exchange(stream.unwrap()).await.starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+    assert_eq!(first.ended.await.unwrap(), Drained { cut_off: 0 });
+    for _ in 0..32 {
+        assert!(exchange(second.connect().await).await.starts_with("HTTP/1.1 200 OK\r\n"));
     }
 }

@@ -130,6 +130,63 @@ pub(super) mod tests {
         super::server_config(Arc::new(CurrentCert::new(cert())), false).unwrap()
     }
 
+    /// One of two.
+    pub(in crate::http) fn certificate(index: usize) -> Arc<CertifiedKey> {
+        SERVING[index].certified_key()
+    }
+
+    /// A listener's TLS, and the certificate that it shows.
+    pub(in crate::http) fn server_tls_with_current() -> (Tls, Arc<CurrentCert>) {
+        let current = Arc::new(CurrentCert::new(cert()));
+        (Tls::new(Arc::clone(&current), None, Arc::new(SystemClock::new())).unwrap(), current)
+    }
+
+    /// Whoever signs certificates of clients.
+    pub(in crate::http) struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
+
+    impl Authority {
+        pub(in crate::http) fn new(name: &str) -> Self {
+            let mut params = rcgen::CertificateParams::default();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            Self(rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap())
+        }
+
+        pub(in crate::http) fn pem(&self) -> String {
+            self.0.pem()
+        }
+
+        pub(in crate::http) fn issue(&self, common_name: Option<&str>, names: &[&str]) -> ClientPair {
+            let mut params = rcgen::CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            for name in common_name {
+                params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            }
+            params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+            let key = rcgen::KeyPair::generate().unwrap();
+            let certificate = params.signed_by(&key, &self.0).unwrap();
+            (certificate.der().clone(), rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialized_der().to_vec().into()))
+        }
+    }
+
+    type ClientPair = (rustls::pki_types::CertificateDer<'static>, rustls::pki_types::PrivateKeyDer<'static>);
+
+    /// A client that shows a certificate, if it has one.
+    pub(in crate::http) fn client_config_with(pair: Option<ClientPair>) -> Arc<ClientConfig> {
+        let roots = ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions().unwrap();
+        let mut store = RootCertStore::empty();
+        for serving in SERVING.iter() {
+            store.add(serving.leaf_der().clone()).unwrap();
+        }
+        let builder = roots.with_root_certificates(store);
+        let mut with = match pair {
+            Some((certificate, key)) => builder.with_client_auth_cert(vec![certificate], key).unwrap(),
+            None => builder.with_no_client_auth(),
+        };
+        with.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(with)
+    }
+
     /// The same, as a listener needs it.
     pub(in crate::http) fn server_tls(clients: Option<Arc<Clients>>) -> Tls {
         Tls::new(Arc::new(CurrentCert::new(cert())), clients, Arc::new(SystemClock::new())).unwrap()

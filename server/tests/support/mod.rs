@@ -16,12 +16,12 @@ use arngate_loadtest::token;
 use arngate_server::app::Service;
 use arngate_server::bootstrap::certs;
 use arngate_server::clock::{Clock, ManualClock};
-use arngate_server::flight;
 use arngate_server::http::respond::DenyStatus;
 use arngate_server::http::serve::Limits;
 use arngate_server::http::webhook::AccessLog;
 use arngate_server::identity_cache;
 use arngate_server::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
+use arngate_server::memory::{Bounds, MemoryLimit};
 use arngate_server::metrics::{Metrics, StsRegion};
 use arngate_server::prover::offline::{Bundle, Day, Derivation, Keyring};
 use arngate_server::prover::sts::{Client, Config, Endpoints, Observer};
@@ -140,12 +140,12 @@ impl Fixture {
             kubeconfig: None,
             admin: None,
             limits: Limits::default(),
+            bounds: Bounds::under(MemoryLimit::NONE),
             deny_status: setup.deny_status,
             access_log: setup.access_log,
             log,
             metrics,
             cache: identity_cache::Settings::default(),
-            flights: flight::Limits::default(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
         };
         let running = service.bind().await.unwrap();

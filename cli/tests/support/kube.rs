@@ -107,7 +107,7 @@ impl ApiServer {
         command.arg(with_path("tls-cert-file", &path("server.pem"))).arg(with_path("tls-private-key-file", &path("server.key")));
         command.arg(with_path("client-ca-file", &path("ca.pem")));
         command.args(["--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.0.0.0/24"]);
-        command.arg(with_path("service-account-key-file", &path("accounts.key")));
+        command.arg(with_path("service-account-key-file", &path("accounts.pub")));
         command.arg(with_path("service-account-signing-key-file", &path("accounts.key")));
         command.arg("--authorization-mode=RBAC");
         command.arg(with_path("authentication-token-webhook-config-file", asking.kubeconfig));
@@ -118,7 +118,7 @@ impl ApiServer {
         let ca = path("ca.pem");
         let admin_cert = vec![CertificateDer::from_pem_file(path("admin.pem"))?];
         let admin = https::trusting(&ca).with_client_auth_cert(admin_cert, PrivateKeyDer::from_pem_file(path("admin.key"))?)?;
-        let server = Self {
+        let mut server = Self {
             process,
             _etcd: etcd,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port.port())),
@@ -132,8 +132,11 @@ impl ApiServer {
         Ok(server)
     }
 
-    fn wait_ready(&self) -> Result<(), Failed> {
+    fn wait_ready(&mut self) -> Result<(), Failed> {
         for _ in 0..READY_POLLS {
+            if self.process.has_ended()? {
+                break;
+            }
             if matches!(https::exchange(&self.admin, self.address, "GET", "/readyz", &[], "", ANSWER_PATIENCE), Ok((200, _))) {
                 return Ok(());
             }
@@ -232,7 +235,9 @@ fn write_certificates(folder: &Path) -> Result<(), Failed> {
         write(&format!("{name}.pem"), params.signed_by(&key, &issuer)?.pem())?;
         write(&format!("{name}.key"), key.serialize_pem())?;
     }
-    write("accounts.key", key()?.serialize_pem())?;
+    let accounts = key()?;
+    write("accounts.key", accounts.serialize_pem())?;
+    write("accounts.pub", accounts.public_key_pem())?;
     Ok(())
 }
 
@@ -265,10 +270,13 @@ struct Guarded {
     lines: mpsc::Receiver<String>,
 }
 
+/// Runs its arguments, and kills that process once standard input ends.
+const GUARD: &str = r#"exec 3<&0; "$@" </dev/null 3<&- & child=$!; { read -r _ <&3; kill -9 $child; } & exec 3<&-; wait $child"#;
+
 impl Guarded {
     fn start(command: Command) -> io::Result<Self> {
         let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", r#""$@" </dev/null & read -r _; kill -9 $!; wait"#, "sh"]).arg(command.get_program()).args(command.get_args());
+        shell.args(["-c", GUARD, "sh"]).arg(command.get_program()).args(command.get_args());
         let mut shell = shell.env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let stderr = shell.stderr.take().ok_or_else(|| io::Error::other("no standard error"))?;
         let log = Arc::new(Mutex::new(String::new()));
@@ -293,6 +301,10 @@ impl Guarded {
             }
         }
         Err(format!("it does not say what it must:\n{}", self.log()).into())
+    }
+
+    fn has_ended(&mut self) -> io::Result<bool> {
+        Ok(self.shell.try_wait()?.is_some())
     }
 
     fn log(&self) -> String {

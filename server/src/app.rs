@@ -18,16 +18,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::bootstrap::kubeconfig::{self, KubeconfigError};
 use crate::bootstrap::{self, certs};
 use crate::clock::{Clock, SystemClock};
-use crate::cluster::Cluster;
-use crate::config::{Config, ProverKind};
+use crate::cluster::{self, Cluster};
+use crate::config::{CacheSettings, Config, ProverKind};
 use crate::document::Errors;
+use crate::flight;
 use crate::http::admin::{self, Admin, Audience, Check, Readiness};
 use crate::http::respond::DenyStatus;
 use crate::http::serve::{self, BindError, Drained, Limits};
 use crate::http::tls::{self, CurrentCert, TlsError};
 use crate::http::webhook::{self, AccessLog, Parts, Webhook};
-use crate::mapping::{Snapshot, Store};
-use crate::metrics::Metrics;
+use crate::identity_cache::{self, NoRandom};
+use crate::mapping::Snapshot;
+use crate::metrics::{Levels, Metrics};
 use crate::prover::offline::{Bundle, Keyring};
 use crate::prover::sts::{self, Client, ProxySettings};
 use crate::prover::{Chain, ChainError, Prover, Realm};
@@ -60,6 +62,9 @@ pub enum StartError {
     /// The STS client.
     #[error(transparent)]
     Sts(#[from] sts::ConfigError),
+    /// The cache has no key.
+    #[error(transparent)]
+    Random(#[from] NoRandom),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -92,6 +97,10 @@ pub struct Service {
     pub log: Log,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
+    /// How identities are kept.
+    pub cache: identity_cache::Settings,
+    /// How many proofs at once.
+    pub flights: flight::Limits,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
 }
@@ -169,6 +178,8 @@ impl Service {
             access_log: config.answer.access_log,
             log,
             metrics,
+            cache: cache(&config.cache),
+            flights: flight::Limits::default(),
             clock,
         })
     }
@@ -190,8 +201,16 @@ impl Service {
             None => None,
         };
         let ready = Arc::new(Ready::default());
-        let cluster = Arc::new(Cluster { realm: Arc::new(self.realm), mappings: Store::new(self.mappings) });
         let metrics = self.metrics;
+        let cluster = Arc::new(Cluster::new(cluster::Parts {
+            realm: self.realm,
+            mappings: self.mappings,
+            cache: self.cache,
+            flights: self.flights,
+            evictions: metrics.evictions(),
+            clock: Arc::clone(&self.clock),
+        })?);
+        metrics.watch(Arc::clone(&cluster) as Arc<dyn Levels>);
         let webhook = Webhook::new(Parts {
             cluster,
             clock: self.clock,
@@ -201,6 +220,16 @@ impl Service {
             deny_status: self.deny_status,
         });
         Ok(Running { listener, tls, admin, webhook: Arc::new(webhook), metrics, ready, limits: self.limits })
+    }
+}
+
+fn cache(settings: &CacheSettings) -> identity_cache::Settings {
+    let usual = identity_cache::Settings::default();
+    identity_cache::Settings {
+        ttl: settings.ttl,
+        max_bytes: settings.max_bytes.map_or(usual.max_bytes, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        negative_ttl: settings.negative_ttl,
+        stale_if_down: settings.stale_if_down,
     }
 }
 

@@ -9,7 +9,10 @@
 //!
 //! upstream: pkg/metrics/metrics.go.
 
+mod cache;
+
 use std::fmt;
+use std::sync::Arc;
 
 use arngate_core::StsHost;
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder, prometheus_text};
@@ -18,6 +21,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+use self::cache::CacheMetrics;
+
+pub use self::cache::{Level, Levels, Way};
 
 /// The `Content-Type` of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
@@ -114,6 +121,7 @@ pub struct Metrics {
     panics: Counter,
     connections_refused: Counter,
     log_lines_left_out: Counter,
+    cache: CacheMetrics,
 }
 
 impl Metrics {
@@ -144,6 +152,7 @@ impl Metrics {
         ours.register("connections_refused", "Connections closed at once because there were too many", connections_refused.clone());
         let log_lines_left_out = Counter::default();
         ours.register("log_lines_left_out", "Log lines about denied requests that were not written", log_lines_left_out.clone());
+        let cache = CacheMetrics::register(ours);
 
         // Made once: a request then takes no look-up in the family.
         let latency = AuthResult::ALL.map(|result| latency.get_or_create_owned(&[("result", result.label())]));
@@ -158,6 +167,7 @@ impl Metrics {
             panics,
             connections_refused,
             log_lines_left_out,
+            cache,
         }
     }
 
@@ -204,6 +214,23 @@ impl Metrics {
         self.connections_refused.inc();
     }
 
+    /// The question who signed a token was answered so.
+    pub fn answered(&self, way: Way) {
+        self.cache.answered(way);
+    }
+
+    /// Where identities that make room are counted.
+    #[must_use]
+    pub fn evictions(&self) -> Counter {
+        self.cache.evictions.clone()
+    }
+
+    /// Who tells how much is cached and under way; the first counts.
+    pub fn watch(&self, levels: Arc<dyn Levels>) {
+        // There is one server to a `Metrics`.
+        let _ = self.cache.levels.set(levels);
+    }
+
     /// So many lines about denied requests were not written.
     pub fn log_lines_left_out(&self, lines: u64) {
         self.log_lines_left_out.inc_by(lines);
@@ -212,6 +239,7 @@ impl Metrics {
     /// Everything in Prometheus' text format, of type [`CONTENT_TYPE`].
     #[must_use]
     pub fn encode(&self) -> String {
+        self.cache.refresh();
         let mut text = String::new();
         match prometheus_text::encode(&mut text, &self.registry) {
             Ok(()) => text,

@@ -305,19 +305,14 @@ impl<'a> Reader<'a> {
         per_second.map(|per_second| RateSettings { per_second, burst: burst.unwrap_or(per_second) })
     }
 
-    /// The cache's settings, which are read so that they need not change once there is a cache.
     fn cache(&self, mut section: Section<'a>) -> CacheSettings {
         let o = self.overrides;
-        let later = |text: Text| {
-            self.findings.warn(text.place.clone(), "has no effect yet: the cache comes with a later version");
-            text
-        };
         let lives = duration(Duration::ZERO..=TTL_MOST);
-        let ttl = Self::text("--cache-ttl", o.cache_ttl.as_ref(), &mut section, "ttl").map(later);
-        let max_bytes = Self::text("--cache-max-bytes", o.cache_max_bytes.as_ref(), &mut section, "maxBytes").map(later);
-        let negative_ttl = Self::text("--cache-negative-ttl", o.cache_negative_ttl.as_ref(), &mut section, "negativeTtl").map(later);
+        let ttl = Self::text("--cache-ttl", o.cache_ttl.as_ref(), &mut section, "ttl");
+        let max_bytes = Self::text("--cache-max-bytes", o.cache_max_bytes.as_ref(), &mut section, "maxBytes");
+        let negative_ttl = Self::text("--cache-negative-ttl", o.cache_negative_ttl.as_ref(), &mut section, "negativeTtl");
         let stale = flag("--cache-stale-if-down", o.cache_stale_if_down.map(|stale| stale.to_string()).as_ref());
-        let stale = Self::or(stale, &mut section, "staleIfDown").map(later);
+        let stale = Self::or(stale, &mut section, "staleIfDown");
         section.finish();
         CacheSettings {
             ttl: ttl.and_then(|text| text.read(self.findings, &lives)).unwrap_or(Duration::from_secs(5 * 60)),

@@ -484,10 +484,6 @@ server:
     config.yaml:9: server: unknown key "prot"; did you mean port?
     config.yaml:10: server.region: us-gov-west-1 is a region of the partition aws-us-gov, not of aws
     config.yaml:11: server.reusePort: has no effect yet: handing over without a gap comes with a later version
-    config.yaml:12: server.cache.ttl: has no effect yet: the cache comes with a later version
-    config.yaml:12: server.cache.maxBytes: has no effect yet: the cache comes with a later version
-    config.yaml:12: server.cache.negativeTtl: has no effect yet: the cache comes with a later version
-    config.yaml:12: server.cache.staleIfDown: has no effect yet: the cache comes with a later version
     config.yaml:12: server.cache: unknown key "size"
     config.yaml:13: server.sts.burst: has no effect without a rate
     config.yaml:13: server.sts: unknown key "dedline"; did you mean deadline?

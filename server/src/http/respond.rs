@@ -197,7 +197,7 @@ fn write_user(verdict: &Verdict<'_>, user: &User<'_>, api_version: ApiVersion, b
 fn result_of(error: &AuthError) -> AuthResult {
     match (error, error.ending()) {
         (_, Ending::Throttled) => AuthResult::StsThrottling,
-        (AuthError::Proof(ProveError::Sts(_)), _) => AuthResult::StsError,
+        (AuthError::Full(_) | AuthError::Proof(ProveError::Sts(_)), _) => AuthResult::StsError,
         (AuthError::Proof(_), _) => AuthResult::InvalidToken,
         (AuthError::NeedsEc2 | AuthError::NotAnInstance | AuthError::NotMapped | AuthError::Panicked | AuthError::Reserved { .. }, _) => {
             AuthResult::UnknownUser

@@ -16,10 +16,10 @@ use tokio::time::timeout;
 
 use super::respond::{self, Answer, DenyStatus, Malformed, Names};
 use super::serve::Peer;
-use crate::authenticate::{AuthError, Signer, User, Verdict, authenticate};
+use crate::authenticate::{AuthError, Signer, User, Verdict, decide, identify};
 use crate::clock::{Clock, Now};
 use crate::cluster::Cluster;
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Metrics, Way};
 use crate::prover::Source;
 use crate::review::ReviewRequest;
 use crate::telemetry::{Admission, Level, LineBudget, Log, Record, Value, audit};
@@ -124,11 +124,13 @@ impl Webhook {
         B: Body<Data = Bytes> + Unpin,
     {
         let (head, body) = request.into_parts();
-        let place = Place { peer, method: &head.method, path: head.uri.path() };
+        // The headers are nobody's business, and whoever waits need not keep them.
+        let (method, uri) = (head.method, head.uri);
+        let place = Place { peer, method: &method, path: uri.path() };
         if let Some(cluster) = self.cluster_for(place.path) {
             return self.authenticate(cluster, &place, body).await;
         }
-        let reading = matches!(head.method, Method::GET | Method::HEAD);
+        let reading = matches!(method, Method::GET | Method::HEAD);
         match place.path {
             "/healthz" => respond::text(StatusCode::OK, "ok"),
             "/metrics" if reading => respond::page(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics.encode()),
@@ -144,7 +146,7 @@ impl Webhook {
         // Only now, with the whole token at hand: its age must not be judged by a clock that was read before somebody took his time to send it.
         let now = self.clock.now();
         let answer = match body {
-            Ok(body) => self.review(cluster, place, &body, now).await,
+            Ok(body) => self.review(cluster, place, body, now).await,
             Err(malformed) => Err(malformed),
         };
         let answer = answer.unwrap_or_else(|malformed| {
@@ -158,18 +160,23 @@ impl Webhook {
         answer.response
     }
 
-    async fn review(&self, cluster: &Arc<Cluster>, place: &Place<'_>, body: &[u8], now: Now) -> Result<Answer, Malformed> {
-        let review = ReviewRequest::parse(body)?;
-        let answer = authenticate(cluster, review.token.as_bytes(), now, |verdict| {
+    async fn review(&self, cluster: &Arc<Cluster>, place: &Place<'_>, body: Bytes, now: Now) -> Result<Answer, Malformed> {
+        let (api_version, question) = {
+            let review = ReviewRequest::parse(&body)?;
+            (review.api_version, identify(cluster, review.token.as_bytes(), now))
+        };
+        // Who has to wait for a proof waits without his request.
+        drop(body);
+        Ok(decide(cluster, question.answer().await, |verdict| {
             self.count(&verdict);
             self.log_verdict(place, &verdict, now);
-            respond::answer(&verdict, review.api_version, self.deny_status)
-        });
-        Ok(answer.await)
+            respond::answer(&verdict, api_version, self.deny_status)
+        }))
     }
 
     fn count(&self, verdict: &Verdict<'_>) {
-        if verdict.signer.is_some_and(|signer| signer.proof.source() == Source::Offline) {
+        self.metrics.answered(verdict.way);
+        if verdict.way == Way::Miss && verdict.signer.is_some_and(|signer| signer.proof.source() == Source::Offline) {
             self.metrics.proved_offline();
         }
         match &verdict.user {

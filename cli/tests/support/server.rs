@@ -51,6 +51,7 @@ pub(crate) fn command(folder: &Path, config: &str) -> Command {
         .arg(folder)
         .env_clear()
         .env("HOME", "/nonexistent")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

@@ -35,7 +35,7 @@ use crate::mapping::Snapshot;
 use crate::memory::{Bounds, MemoryLimit};
 use crate::metrics::{Levels, Metrics};
 use crate::prover::offline::{Bundle, Keyring};
-use crate::prover::sts::{self, Client, ProxySettings};
+use crate::prover::sts::{self, Client, OwnRegion, ProxySettings};
 use crate::prover::{Chain, ChainError, Prover, Realm};
 use crate::telemetry::Log;
 use crate::watch::{Looks, Source, Watch};
@@ -105,8 +105,8 @@ pub struct Service {
     pub admin: Option<AdminListener>,
     /// Bounds on what a peer can make us hold or wait for.
     pub limits: Limits,
-    /// All request bodies that are being read at once, in bytes.
-    pub body_bytes: usize,
+    /// Bounds on what all of them together can make us hold.
+    pub bounds: Bounds,
     /// What a denial is sent as.
     pub deny_status: DenyStatus,
     /// Which requests leave a line.
@@ -117,8 +117,6 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     /// How identities are kept.
     pub cache: identity_cache::Settings,
-    /// How many proofs at once.
-    pub flights: flight::Limits,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
 }
@@ -174,12 +172,16 @@ impl Service {
     pub fn from_config(config: Config, proxy: ProxySettings, log: Log) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = Arc::new(Metrics::new());
+        let own_region = match &config.region_source {
+            Some(source) => OwnRegion::from_imds(source.clone()),
+            None => OwnRegion::told(config.region.as_deref()),
+        };
         let bounds = bounds(&config);
         let mut sources = Vec::new();
-        let (chain, limits) = (chain(&config, proxy, &metrics, &mut sources)?, limits(&config, &bounds));
+        let (chain, limits) = (chain(&config, &own_region, proxy, &metrics, &mut sources)?, limits(&config, &bounds));
         let clients = config.clients.as_ref().map(|settings| clients(settings, &mut sources)).transpose()?;
         let max_ahead_secs = u32::try_from(config.clock_skew.as_secs()).unwrap_or(u32::MAX);
-        let realm = Realm::new(&config.cluster_id, config.partition, config.region.as_deref(), max_ahead_secs, chain)?;
+        let realm = Realm::new(&config.cluster_id, config.partition, None, max_ahead_secs, chain)?.with_own_region(own_region);
 
         let (listen, bootstrap) = (config.listen, &config.bootstrap);
         let names = certs::Names { address: &listen.address.to_string(), hostname: &bootstrap.hostname };
@@ -208,13 +210,12 @@ impl Service {
             kubeconfig,
             admin: Some(AdminListener { address: address.ip.map_or_else(String::new, |ip| ip.to_string()), port: address.port, audience }),
             limits,
-            body_bytes: bounds.body_bytes,
+            bounds,
             deny_status: config.answer.deny_status,
             access_log: config.answer.access_log,
             log,
             metrics,
             cache: cache(&config.cache, &bounds),
-            flights: flight::Limits { flights: bounds.flights, waiters: bounds.waiters },
             clock,
         })
     }
@@ -245,11 +246,13 @@ impl Service {
             Some(place) => admin::listen(&place.address, place.port, self.sharing).await.map(|listener| (listener, place.audience)),
             None => None,
         };
+        // Nobody waits for it: tokens for regions that we know are good meanwhile.
+        tokio::spawn(self.realm.own_region().clone().look_up(self.realm.partition()));
         let cluster = Arc::new(Cluster::new(cluster::Parts {
             realm: self.realm,
             mappings: self.mappings,
             cache: self.cache,
-            flights: self.flights,
+            flights: flight::Limits { flights: self.bounds.flights, waiters: self.bounds.waiters },
             evictions: metrics.evictions(),
             clock: Arc::clone(&self.clock),
         })?);
@@ -261,9 +264,18 @@ impl Service {
             log: self.log,
             access_log: self.access_log,
             deny_status: self.deny_status,
-            bodies: Bodies::new(self.body_bytes, metrics.bodies_refused()),
+            bodies: Bodies::new(self.bounds.body_bytes, metrics.bodies_refused()),
         });
         Ok(Running { listener, tls, admin, webhook: Arc::new(webhook), metrics, ready, limits: self.limits, watch })
+    }
+}
+
+const fn cache(settings: &CacheSettings, bounds: &Bounds) -> identity_cache::Settings {
+    identity_cache::Settings {
+        ttl: settings.ttl,
+        max_bytes: bounds.cache_bytes,
+        negative_ttl: settings.negative_ttl,
+        stale_if_down: settings.stale_if_down,
     }
 }
 
@@ -297,15 +309,6 @@ pub fn worker_threads(config: &Config) -> usize {
     // The standard library knows of quotas (cgroup v1 and v2) and of affinity.
     let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
     config.bounds.worker_threads.unwrap_or_else(|| processors().min(Bounds::under(MemoryLimit::of_this_process()).worker_threads))
-}
-
-fn cache(settings: &CacheSettings, bounds: &Bounds) -> identity_cache::Settings {
-    identity_cache::Settings {
-        ttl: settings.ttl,
-        max_bytes: bounds.cache_bytes,
-        negative_ttl: settings.negative_ttl,
-        stale_if_down: settings.stale_if_down,
-    }
 }
 
 /// The usual bounds, and time enough at the end for a question to STS that has just begun.
@@ -373,7 +376,13 @@ impl CertificateFiles {
 }
 
 /// The provers of the settings, in their order.
-fn chain(config: &Config, proxy: ProxySettings, metrics: &Arc<Metrics>, sources: &mut Vec<Source>) -> Result<Chain, StartError> {
+fn chain(
+    config: &Config,
+    own_region: &OwnRegion,
+    proxy: ProxySettings,
+    metrics: &Arc<Metrics>,
+    sources: &mut Vec<Source>,
+) -> Result<Chain, StartError> {
     let mut provers = Vec::new();
     for kind in &config.provers {
         provers.push(match kind {
@@ -393,7 +402,12 @@ fn chain(config: &Config, proxy: ProxySettings, metrics: &Arc<Metrics>, sources:
                 }));
                 Prover::Offline(keyring)
             }
-            ProverKind::Sts => Prover::Sts(Client::new(sts_client(config, proxy.clone()), Arc::clone(metrics) as Arc<dyn sts::Observer>)?),
+            ProverKind::Sts => {
+                let client = sts::Config { own_region: own_region.clone(), ..sts_client(config, proxy.clone()) };
+                let client = Client::new(client, Arc::clone(metrics) as Arc<dyn sts::Observer>)?;
+                metrics.show_sts(client.gauges());
+                Prover::Sts(client)
+            }
         });
     }
     Ok(Chain::new(provers)?)
@@ -404,7 +418,14 @@ fn sts_client(config: &Config, proxy: ProxySettings) -> sts::Config {
     sts::Config {
         deadline: settings.deadline,
         attempt_timeout: settings.attempt_timeout,
+        connect_timeout: settings.connect_timeout,
         max_in_flight: settings.max_in_flight,
+        max_wait: settings.max_wait,
+        max_queued: settings.max_queued,
+        max_known_keys: settings.max_known_keys,
+        retry_percent: settings.retry_percent,
+        rate: settings.rate,
+        regions: settings.regions.clone(),
         endpoints: settings.endpoints.clone(),
         ca_files: settings.ca_files.clone(),
         proxy,

@@ -19,7 +19,6 @@ use zeroize::Zeroizing;
 use crate::app::{Service, StartError};
 use crate::bootstrap::certs;
 use crate::clock::{Clock, SystemClock};
-use crate::flight;
 use crate::http::respond::DenyStatus;
 use crate::http::serve::{Limits, Sharing};
 use crate::http::webhook::AccessLog;
@@ -122,13 +121,12 @@ impl Dev {
             kubeconfig: None,
             admin: None,
             limits: Limits::default(),
-            body_bytes: Bounds::under(MemoryLimit::NONE).body_bytes,
+            bounds: Bounds::under(MemoryLimit::NONE),
             deny_status: DenyStatus::Ok,
             access_log: AccessLog::All,
             log,
             metrics: Arc::new(Metrics::new()),
             cache: identity_cache::Settings::default(),
-            flights: flight::Limits::default(),
             clock: Arc::new(clock),
         };
         Ok(Self { service, trial: Trial { key, cluster_id: cluster_id.to_owned(), certificate_pem, clock } })

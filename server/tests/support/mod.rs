@@ -16,7 +16,6 @@ use arngate_loadtest::token;
 use arngate_server::app::Service;
 use arngate_server::bootstrap::certs;
 use arngate_server::clock::{Clock, ManualClock};
-use arngate_server::flight;
 use arngate_server::http::respond::DenyStatus;
 use arngate_server::http::serve::{Limits, Sharing};
 use arngate_server::http::webhook::AccessLog;
@@ -145,13 +144,12 @@ impl Fixture {
             kubeconfig: None,
             admin: None,
             limits: Limits::default(),
-            body_bytes: Bounds::under(MemoryLimit::NONE).body_bytes,
+            bounds: Bounds::under(MemoryLimit::NONE),
             deny_status: setup.deny_status,
             access_log: setup.access_log,
             log,
             metrics,
             cache: identity_cache::Settings::default(),
-            flights: flight::Limits::default(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
         };
         let running = service.bind().await.unwrap();

@@ -159,7 +159,7 @@ pub(super) mod tests {
         pub(in crate::http) fn issue(&self, common_name: Option<&str>, names: &[&str]) -> ClientPair {
             let mut params = rcgen::CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
             params.distinguished_name = rcgen::DistinguishedName::new();
-            for name in common_name {
+            if let Some(name) = common_name {
                 params.distinguished_name.push(rcgen::DnType::CommonName, name);
             }
             params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];

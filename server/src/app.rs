@@ -5,6 +5,7 @@
 //! ```
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,16 +19,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::bootstrap::kubeconfig::{self, KubeconfigError};
 use crate::bootstrap::{self, certs};
 use crate::clock::{Clock, SystemClock};
-use crate::cluster::Cluster;
-use crate::config::{Config, ProverKind};
+use crate::cluster::{self, Cluster};
+use crate::config::{CacheSettings, Config, ProverKind};
 use crate::document::Errors;
+use crate::flight;
 use crate::http::admin::{self, Admin, Audience, Check, Readiness};
 use crate::http::respond::DenyStatus;
 use crate::http::serve::{self, BindError, Drained, Limits};
 use crate::http::tls::{self, CurrentCert, TlsError};
 use crate::http::webhook::{self, AccessLog, Parts, Webhook};
-use crate::mapping::{Snapshot, Store};
-use crate::metrics::Metrics;
+use crate::identity_cache::{self, NoRandom};
+use crate::mapping::Snapshot;
+use crate::memory::{Bounds, MemoryLimit};
+use crate::metrics::{Levels, Metrics};
 use crate::prover::offline::{Bundle, Keyring};
 use crate::prover::sts::{self, Client, OwnRegion, ProxySettings};
 use crate::prover::{Chain, ChainError, Prover, Realm};
@@ -60,6 +64,9 @@ pub enum StartError {
     /// The STS client.
     #[error(transparent)]
     Sts(#[from] sts::ConfigError),
+    /// The cache has no key.
+    #[error(transparent)]
+    Random(#[from] NoRandom),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -84,6 +91,8 @@ pub struct Service {
     pub admin: Option<AdminListener>,
     /// Bounds on what a peer can make us hold or wait for.
     pub limits: Limits,
+    /// Bounds on what all of them together can make us hold.
+    pub bounds: Bounds,
     /// What a denial is sent as.
     pub deny_status: DenyStatus,
     /// Which requests leave a line.
@@ -92,6 +101,8 @@ pub struct Service {
     pub log: Log,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
+    /// How identities are kept.
+    pub cache: identity_cache::Settings,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
 }
@@ -149,7 +160,8 @@ impl Service {
             Some(source) => OwnRegion::from_imds(source.clone()),
             None => OwnRegion::told(config.region.as_deref()),
         };
-        let (chain, limits) = (chain(&config, &own_region, proxy, &metrics)?, limits(&config));
+        let bounds = bounds(&config);
+        let (chain, limits) = (chain(&config, &own_region, proxy, &metrics)?, limits(&config, &bounds));
         let max_ahead_secs = u32::try_from(config.clock_skew.as_secs()).unwrap_or(u32::MAX);
         let realm = Realm::new(&config.cluster_id, config.partition, None, max_ahead_secs, chain)?.with_own_region(own_region);
 
@@ -169,10 +181,12 @@ impl Service {
             kubeconfig,
             admin: Some(AdminListener { address: address.ip.map_or_else(String::new, |ip| ip.to_string()), port: address.port, audience }),
             limits,
+            bounds,
             deny_status: config.answer.deny_status,
             access_log: config.answer.access_log,
             log,
             metrics,
+            cache: cache(&config.cache, &bounds),
             clock,
         })
     }
@@ -196,8 +210,16 @@ impl Service {
         // Nobody waits for it: tokens for regions that we know are good meanwhile.
         tokio::spawn(self.realm.own_region().clone().look_up(self.realm.partition()));
         let ready = Arc::new(Ready::default());
-        let cluster = Arc::new(Cluster { realm: Arc::new(self.realm), mappings: Store::new(self.mappings) });
         let metrics = self.metrics;
+        let cluster = Arc::new(Cluster::new(cluster::Parts {
+            realm: self.realm,
+            mappings: self.mappings,
+            cache: self.cache,
+            flights: flight::Limits { flights: self.bounds.flights, waiters: self.bounds.waiters },
+            evictions: metrics.evictions(),
+            clock: Arc::clone(&self.clock),
+        })?);
+        metrics.watch(Arc::clone(&cluster) as Arc<dyn Levels>);
         let webhook = Webhook::new(Parts {
             cluster,
             clock: self.clock,
@@ -210,10 +232,56 @@ impl Service {
     }
 }
 
+const fn cache(settings: &CacheSettings, bounds: &Bounds) -> identity_cache::Settings {
+    identity_cache::Settings {
+        ttl: settings.ttl,
+        max_bytes: bounds.cache_bytes,
+        negative_ttl: settings.negative_ttl,
+        stale_if_down: settings.stale_if_down,
+    }
+}
+
+/// What the memory limit suggests, where nothing was set.
+fn bounds(config: &Config) -> Bounds {
+    let limit = MemoryLimit::of_this_process();
+    let mut bounds = Bounds::under(limit);
+    let set = &config.bounds;
+    let put = |bound: &mut usize, set: Option<usize>| *bound = set.unwrap_or(*bound);
+    put(&mut bounds.cache_bytes, config.cache.max_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)));
+    put(&mut bounds.connections, set.max_connections);
+    put(&mut bounds.waiters, set.max_waiters);
+    put(&mut bounds.flights, set.max_flights.or_else(|| set.max_waiters.map(|waiters| (waiters / 8).max(1))));
+    put(&mut bounds.body_bytes, set.max_body_bytes);
+    bounds.streams = set.max_streams.unwrap_or(bounds.streams);
+    let limit = limit.bytes().map_or_else(|| "none".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
+    tracing::info!(
+        cacheBytes = bounds.cache_bytes,
+        connections = bounds.connections,
+        waiters = bounds.waiters,
+        flights = bounds.flights,
+        bodyBytes = bounds.body_bytes,
+        "bounds under a memory limit of {limit}"
+    );
+    bounds
+}
+
+/// How many threads are to serve: as many as were set, else as many processors as we may use at once, as far as the memory limit allows.
+#[must_use]
+pub fn worker_threads(config: &Config) -> usize {
+    // The standard library knows of quotas (cgroup v1 and v2) and of affinity.
+    let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    config.bounds.worker_threads.unwrap_or_else(|| processors().min(Bounds::under(MemoryLimit::of_this_process()).worker_threads))
+}
+
 /// The usual bounds, and time enough at the end for a question to STS that has just begun.
-fn limits(config: &Config) -> Limits {
+fn limits(config: &Config, bounds: &Bounds) -> Limits {
     let usual = Limits::default();
-    Limits { drain: usual.drain.max(config.sts.deadline + Duration::from_secs(1)), ..usual }
+    Limits {
+        drain: usual.drain.max(config.sts.deadline + Duration::from_secs(1)),
+        max_connections: bounds.connections,
+        max_streams: bounds.streams,
+        ..usual
+    }
 }
 
 /// The provers of the settings, in their order.

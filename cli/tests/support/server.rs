@@ -1,21 +1,24 @@
 //! The binary as a server: started with a configuration, asked over TLS, told to stop.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::ClientConfig;
 use tempfile::TempDir;
+
+use super::https;
 
 /// Longest wait for a process to say or do what it must: a bound, not a measure.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The webhook kubeconfig, in the server's folder.
+const KUBECONFIG: &str = "webhook.yaml";
 
 /// A running server with a state directory of its own.
 pub(crate) struct Server {
@@ -39,7 +42,9 @@ pub(crate) fn command(folder: &Path, config: &str) -> Command {
     fs::write(&file, config).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_arngate"));
     command
-        .args(["server", "--port=0", "--admin-address=127.0.0.1:0", "--kubeconfig-pregenerated"])
+        .args(["server", "--port=0", "--admin-address=127.0.0.1:0"])
+        .arg("--generate-kubeconfig")
+        .arg(folder.join(KUBECONFIG))
         .arg("--config")
         .arg(file)
         .arg("--state-dir")
@@ -77,13 +82,7 @@ impl Server {
             }
         });
         let address = heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it does not listen:\n{}", log.lock().unwrap()));
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(folder.path().join("cert.pem")).unwrap()).unwrap();
-        let client = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let client = https::trusting(&folder.path().join("cert.pem")).with_no_client_auth();
         Self { child, address: address.parse().unwrap(), client: Arc::new(client), log, folder }
     }
 
@@ -91,18 +90,14 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
+    /// The webhook kubeconfig that it has written.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join(KUBECONFIG)
+    }
+
     /// Sends a request; what comes back is status and body.
     pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let connection = ClientConnection::new(Arc::clone(&self.client), "localhost".try_into().unwrap()).unwrap();
-        let mut stream = StreamOwned::new(connection, TcpStream::connect(self.address).unwrap());
-        stream.sock.set_read_timeout(Some(PATIENCE)).unwrap();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        https::exchange(&self.client, self.address, method, path, &[], body, PATIENCE).unwrap()
     }
 
     /// Asks whose token it is.

@@ -16,13 +16,13 @@ use super::feature_gate::FeatureGates;
 use super::layer::{Environment, Overrides, flag, list, some, variable};
 use super::network::{AdminAddress, address, admin_address, hostname};
 use super::settings::{
-    AdminSettings, AnswerSettings, BootstrapSettings, CacheSettings, Config, Ec2Settings, KubernetesSettings, ListenSettings,
-    OfflineSettings, ProverKind, StsSettings,
+    AdminSettings, AnswerSettings, BootstrapSettings, BoundSettings, CacheSettings, Config, Ec2Settings, KubernetesSettings,
+    ListenSettings, OfflineSettings, ProverKind, StsSettings,
 };
 use crate::document::reader::{Span, boolean, distance, duration, integer, size_bytes};
 use crate::document::{Field, Findings, Place, Section, Shown, Text};
 use crate::http::respond::DenyStatus;
-use crate::http::webhook::AccessLog;
+use crate::http::webhook::{AccessLog, BODY_MAX_BYTES};
 use crate::mapping::file::{self, account_ids, partition_named};
 use crate::mapping::{Backend, BackendMode, Snapshot};
 use crate::prover::sts::{self, EndpointError, Endpoints, Imds, Rate};
@@ -54,6 +54,12 @@ const QUEUED_MOST: u16 = 16_384;
 
 /// Access keys that are known: some 70 MB of them.
 const KNOWN_KEYS_MOST: u32 = 1_000_000;
+
+/// Of whatever is counted in memory: more than that is no bound.
+const COUNT_MOST: u32 = 1 << 20;
+
+/// More threads than any machine has processors.
+const WORKER_THREADS_MOST: u16 = 1024;
 
 /// The reader of the server's settings, with what all parts of it need.
 struct Reader<'a> {
@@ -97,6 +103,7 @@ impl<'a> Reader<'a> {
             region,
             region_source,
             cache: self.cache(server.section("cache")),
+            bounds: self.bounds(&mut server),
             listen: self.listen(&mut server),
             bootstrap: self.bootstrap(&mut server),
             admin: self.admin(server.section("admin")),
@@ -364,25 +371,42 @@ impl<'a> Reader<'a> {
         per_second.map(|per_second| Rate { per_second, burst: burst.unwrap_or(per_second) })
     }
 
-    /// The cache's settings, which are read so that they need not change once there is a cache.
     fn cache(&self, mut section: Section<'a>) -> CacheSettings {
         let o = self.overrides;
-        let later = |text: Text| {
-            self.findings.warn(text.place.clone(), "has no effect yet: the cache comes with a later version");
-            text
-        };
         let lives = duration(Duration::ZERO..=TTL_MOST);
-        let ttl = Self::text("--cache-ttl", o.cache_ttl.as_ref(), &mut section, "ttl").map(later);
-        let max_bytes = Self::text("--cache-max-bytes", o.cache_max_bytes.as_ref(), &mut section, "maxBytes").map(later);
-        let negative_ttl = Self::text("--cache-negative-ttl", o.cache_negative_ttl.as_ref(), &mut section, "negativeTtl").map(later);
+        let ttl = Self::text("--cache-ttl", o.cache_ttl.as_ref(), &mut section, "ttl");
+        let max_bytes = Self::text("--cache-max-bytes", o.cache_max_bytes.as_ref(), &mut section, "maxBytes");
+        let negative_ttl = Self::text("--cache-negative-ttl", o.cache_negative_ttl.as_ref(), &mut section, "negativeTtl");
         let stale = flag("--cache-stale-if-down", o.cache_stale_if_down.map(|stale| stale.to_string()).as_ref());
-        let stale = Self::or(stale, &mut section, "staleIfDown").map(later);
+        let stale = Self::or(stale, &mut section, "staleIfDown");
         section.finish();
         CacheSettings {
             ttl: ttl.and_then(|text| text.read(self.findings, &lives)).unwrap_or(Duration::from_secs(5 * 60)),
             max_bytes: max_bytes.and_then(|text| text.read(self.findings, size_bytes(64 << 10..=64 << 30))),
             negative_ttl: negative_ttl.and_then(|text| text.read(self.findings, &lives)).unwrap_or(Duration::from_secs(30)),
             stale_if_down: stale.and_then(|text| text.read(self.findings, boolean)).unwrap_or(true),
+        }
+    }
+
+    fn bounds(&self, server: &mut Section<'a>) -> BoundSettings {
+        let o = self.overrides;
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let count = |text: &str| integer(1..=COUNT_MOST)(text);
+        let connections = self.read("--max-connections", o.max_connections.as_ref(), server, "maxConnections", count);
+        let streams = self.read("--max-streams", o.max_streams.as_ref(), server, "maxStreams", count);
+        let waiters = self.read("--max-waiters", o.max_waiters.as_ref(), server, "maxWaiters", count);
+        let flights = self.read("--max-flights", o.max_flights.as_ref(), server, "maxFlights", count);
+        let one_body = u64::try_from(BODY_MAX_BYTES).unwrap_or(u64::MAX);
+        let body_bytes = self.read("--max-body-bytes", o.max_body_bytes.as_ref(), server, "maxBodyBytes", size_bytes(one_body..=64 << 30));
+        let threads = self.read("--worker-threads", o.worker_threads.as_ref(), server, "workerThreads", integer(1..=WORKER_THREADS_MOST));
+        let number = |count: Option<u32>| count.and_then(|count| usize::try_from(count).ok());
+        BoundSettings {
+            max_connections: number(connections),
+            max_streams: streams,
+            max_waiters: number(waiters),
+            max_flights: number(flights),
+            max_body_bytes: body_bytes.map(size),
+            worker_threads: threads.map(usize::from),
         }
     }
 

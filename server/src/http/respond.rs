@@ -143,7 +143,9 @@ impl fmt::Display for Uid<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Administrative(username) => write!(f, "aws-iam-authenticator:administrative:{username}"),
-            Self::Aws { account_id, user_id } => write!(f, "aws-iam-authenticator:{account_id}:{user_id}"),
+            Self::Aws { account_id, user_id } => {
+                ["aws-iam-authenticator:", account_id, ":", user_id].into_iter().try_for_each(|part| f.write_str(part))
+            }
         }
     }
 }
@@ -197,7 +199,7 @@ fn write_user(verdict: &Verdict<'_>, user: &User<'_>, api_version: ApiVersion, b
 fn result_of(error: &AuthError) -> AuthResult {
     match (error, error.ending()) {
         (_, Ending::Throttled) => AuthResult::StsThrottling,
-        (AuthError::Proof(ProveError::Sts(_)), _) => AuthResult::StsError,
+        (AuthError::Full(_) | AuthError::Proof(ProveError::Sts(_)), _) => AuthResult::StsError,
         (AuthError::Proof(_), _) => AuthResult::InvalidToken,
         (AuthError::NeedsEc2 | AuthError::NotAnInstance | AuthError::NotMapped | AuthError::Panicked | AuthError::Reserved { .. }, _) => {
             AuthResult::UnknownUser

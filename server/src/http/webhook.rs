@@ -4,11 +4,13 @@
 //! connection nor the process.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
+use futures_util::future::poll_immediate;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
@@ -16,10 +18,10 @@ use tokio::time::timeout;
 
 use super::respond::{self, Answer, DenyStatus, Malformed, Names};
 use super::serve::Peer;
-use crate::authenticate::{AuthError, Signer, User, Verdict, authenticate};
+use crate::authenticate::{AuthError, Signer, User, Verdict, decide, identify};
 use crate::clock::{Clock, Now};
 use crate::cluster::Cluster;
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Metrics, Way};
 use crate::prover::Source;
 use crate::review::ReviewRequest;
 use crate::telemetry::{Admission, Level, LineBudget, Log, Record, Value, audit};
@@ -124,11 +126,13 @@ impl Webhook {
         B: Body<Data = Bytes> + Unpin,
     {
         let (head, body) = request.into_parts();
-        let place = Place { peer, method: &head.method, path: head.uri.path() };
+        // The headers are nobody's business, and whoever waits need not keep them.
+        let (method, uri) = (head.method, head.uri);
+        let place = Place { peer, method: &method, path: uri.path() };
         if let Some(cluster) = self.cluster_for(place.path) {
             return self.authenticate(cluster, &place, body).await;
         }
-        let reading = matches!(head.method, Method::GET | Method::HEAD);
+        let reading = matches!(method, Method::GET | Method::HEAD);
         match place.path {
             "/healthz" => respond::text(StatusCode::OK, "ok"),
             "/metrics" if reading => respond::page(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics.encode()),
@@ -144,7 +148,7 @@ impl Webhook {
         // Only now, with the whole token at hand: its age must not be judged by a clock that was read before somebody took his time to send it.
         let now = self.clock.now();
         let answer = match body {
-            Ok(body) => self.review(cluster, place, &body, now).await,
+            Ok(body) => self.review(cluster, place, body, now).await,
             Err(malformed) => Err(malformed),
         };
         let answer = answer.unwrap_or_else(|malformed| {
@@ -152,24 +156,29 @@ impl Webhook {
             malformed.answer()
         });
         if let Some(result) = answer.result {
-            let took = self.clock.now().monotonic.saturating_sub(now.monotonic);
+            let took = self.clock.monotonic().saturating_sub(now.monotonic);
             self.metrics.authenticate_latency(result, took.as_secs_f64());
         }
         answer.response
     }
 
-    async fn review(&self, cluster: &Arc<Cluster>, place: &Place<'_>, body: &[u8], now: Now) -> Result<Answer, Malformed> {
-        let review = ReviewRequest::parse(body)?;
-        let answer = authenticate(cluster, review.token.as_bytes(), now, |verdict| {
+    async fn review(&self, cluster: &Arc<Cluster>, place: &Place<'_>, body: Bytes, now: Now) -> Result<Answer, Malformed> {
+        let (api_version, question) = {
+            let review = ReviewRequest::parse(&body)?;
+            (review.api_version, identify(cluster, review.token.as_bytes(), now))
+        };
+        // Who has to wait for a proof waits without his request.
+        drop(body);
+        Ok(decide(cluster, question.answer().await, |verdict| {
             self.count(&verdict);
             self.log_verdict(place, &verdict, now);
-            respond::answer(&verdict, review.api_version, self.deny_status)
-        });
-        Ok(answer.await)
+            respond::answer(&verdict, api_version, self.deny_status)
+        }))
     }
 
     fn count(&self, verdict: &Verdict<'_>) {
-        if verdict.signer.is_some_and(|signer| signer.proof.source() == Source::Offline) {
+        self.metrics.answered(verdict.way);
+        if verdict.way == Way::Miss && verdict.signer.is_some_and(|signer| signer.proof.source() == Source::Offline) {
             self.metrics.proved_offline();
         }
         match &verdict.user {
@@ -263,7 +272,12 @@ async fn read<B>(body: B) -> Result<Bytes, Malformed>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    timeout(BODY_TIMEOUT, read_whole(body)).await.unwrap_or(Err(Malformed::Slow))
+    let mut reading = pin!(read_whole(body));
+    // As a rule all of it has come with the head, and needs no timer.
+    match poll_immediate(&mut reading).await {
+        Some(whole) => whole,
+        None => timeout(BODY_TIMEOUT, reading).await.unwrap_or(Err(Malformed::Slow)),
+    }
 }
 
 async fn read_whole<B>(mut body: B) -> Result<Bytes, Malformed>

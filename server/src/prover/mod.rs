@@ -163,6 +163,31 @@ impl Realm {
         &self.chain
     }
 
+    /// Goes up whenever what this realm would say of a token may have changed: what was proved under an earlier one counts no more. To be read before anything
+    /// is proved under it.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.chain.provers().iter().fold(0, |sum: u64, prover| match prover {
+            Prover::Offline(keyring) => sum.wrapping_add(keyring.generation()),
+            Prover::Sts(_) => sum,
+        })
+    }
+
+    /// Proves a token without asking anybody, as far as that leads: by the provers before the first that has to ask. None: somebody has to be asked.
+    pub fn prove_at_hand(&self, request: &StsRequest<'_>, now: Now) -> Option<Result<VerifiedIdentity, ProveError>> {
+        let mut undecided = None;
+        for prover in self.chain.provers() {
+            match prover {
+                Prover::Offline(keyring) => match prove_offline(self, keyring, request, now) {
+                    Err(error) if error.is_undecided() => undecided = Some(Err(error)),
+                    decided => return Some(decided),
+                },
+                Prover::Sts(_) => return None,
+            }
+        }
+        undecided
+    }
+
     /// All that can be said of a token before anybody is asked.
     ///
     /// # Errors
@@ -206,7 +231,7 @@ pub async fn prove(realm: Arc<Realm>, token: OwnedToken, now: Now) -> Result<Ver
     let mut undecided = None;
     for prover in realm.chain.provers() {
         let error = match prover {
-            Prover::Offline(keyring) => match prove_offline(&realm, keyring, &token, now) {
+            Prover::Offline(keyring) => match realm.with_request(&token, now, |request| prove_offline(&realm, keyring, request, now))? {
                 Err(error) if error.is_undecided() => error,
                 decided => return decided,
             },
@@ -222,9 +247,9 @@ pub async fn prove(realm: Arc<Realm>, token: OwnedToken, now: Now) -> Result<Ver
     Err(undecided.expect("a chain has a prover, and each of them says something"))
 }
 
-fn prove_offline(realm: &Realm, keyring: &Keyring, token: &OwnedToken, now: Now) -> Result<VerifiedIdentity, ProveError> {
+fn prove_offline(realm: &Realm, keyring: &Keyring, request: &StsRequest<'_>, now: Now) -> Result<VerifiedIdentity, ProveError> {
     let bundle = keyring.current();
-    realm.with_request(token, now, |request| match bundle.judge(request) {
+    match bundle.judge(request) {
         Verdict::Good(principal) => {
             let told = Told { account: principal.account_id(), arn: principal.arn(), user_id: principal.user_id() };
             // A bundle is read for one partition; one that was made for another proves nobody here.
@@ -234,7 +259,7 @@ fn prove_offline(realm: &Realm, keyring: &Keyring, token: &OwnedToken, now: Now)
         Verdict::NoKeyForScope => Err(ProveError::NoKeyForScope),
         Verdict::SessionToken => Err(ProveError::SessionTokenOffline),
         Verdict::UnknownKey => Err(ProveError::UnknownKey),
-    })?
+    }
 }
 
 async fn prove_by_sts(realm: &Realm, client: &Client, token: &OwnedToken, now: Now) -> Result<VerifiedIdentity, ProveError> {
@@ -249,6 +274,21 @@ async fn prove_by_sts(realm: &Realm, client: &Client, token: &OwnedToken, now: N
     let host = claim.host();
     VerifiedIdentity::new(realm, claim, Source::Sts, now, told)
         .map_err(|error| ProveError::Sts(StsError { host, failure: Failure::Answer(AnswerError::Identity(error)) }))
+}
+
+/// For the tests of others: an identity, and when it was proved.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    pub(crate) use super::tests::now;
+
+    pub(crate) fn verified() -> Arc<VerifiedIdentity> {
+        let realm = tests::realm(vec![Prover::Offline(tests::keyring())]);
+        let (token, mut buffer) = (tests::SIGNER.token(), TokenBuffer::new());
+        let request = realm.check(token.as_bytes(), &mut buffer, now().unix).unwrap();
+        Arc::new(realm.prove_at_hand(&request, now()).unwrap().unwrap())
+    }
 }
 
 #[cfg(test)]
@@ -271,7 +311,7 @@ mod tests {
         AmzDate::parse(b"20261124T120000Z").unwrap()
     }
 
-    pub(super) fn now() -> Now {
+    pub(crate) fn now() -> Now {
         Now { unix: date().unix().saturating_add(10), monotonic: Duration::from_secs(7) }
     }
 

@@ -19,7 +19,9 @@ use arngate_server::clock::{Clock, ManualClock};
 use arngate_server::http::respond::DenyStatus;
 use arngate_server::http::serve::Limits;
 use arngate_server::http::webhook::AccessLog;
+use arngate_server::identity_cache;
 use arngate_server::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
+use arngate_server::memory::{Bounds, MemoryLimit};
 use arngate_server::metrics::{Metrics, StsRegion};
 use arngate_server::prover::offline::{Bundle, Day, Derivation, Keyring};
 use arngate_server::prover::sts::{Client, Config, Endpoints, Observer};
@@ -138,10 +140,12 @@ impl Fixture {
             kubeconfig: None,
             admin: None,
             limits: Limits::default(),
+            bounds: Bounds::under(MemoryLimit::NONE),
             deny_status: setup.deny_status,
             access_log: setup.access_log,
             log,
             metrics,
+            cache: identity_cache::Settings::default(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
         };
         let running = service.bind().await.unwrap();
@@ -187,9 +191,12 @@ impl Fixture {
     }
 
     pub fn token_for(&self, credential: &Credential, cluster_id: &str) -> String {
-        let date = AmzDate::from_unix(NOON).unwrap();
-        let host = StsHost::regional(Partition::Aws, REGION, Fips::No).unwrap();
-        token::sign_token(credential, host, ClusterId::parse(cluster_id).unwrap(), date)
+        token_signed(credential, cluster_id, NOON)
+    }
+
+    /// Another token of the same credential: signed some seconds after noon.
+    pub fn later_token(&self, credential: &Credential, seconds: i64) -> String {
+        token_signed(credential, CLUSTER, NOON.saturating_add(seconds))
     }
 
     pub async fn review(&self, protocol: Protocol, body: &str) -> Reply {
@@ -251,6 +258,11 @@ impl Fixture {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         Reply { status, headers, body: String::from_utf8(body.to_vec()).unwrap() }
     }
+}
+
+fn token_signed(credential: &Credential, cluster_id: &str, date: UnixSeconds) -> String {
+    let host = StsHost::regional(Partition::Aws, REGION, Fips::No).unwrap();
+    token::sign_token(credential, host, ClusterId::parse(cluster_id).unwrap(), AmzDate::from_unix(date).unwrap())
 }
 
 fn chain(setup: &Setup, fake: &FakeSts, metrics: &Arc<Metrics>) -> Chain {

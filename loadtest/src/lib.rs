@@ -1,6 +1,8 @@
 //! Load and test tools for TokenReview webhooks that authenticate AWS IAM tokens.
 //!
-//! What is here: [`sts`], a fake STS that checks signatures as the real one does and misbehaves on demand, and [`token`], which signs tokens
+//! [`run`] puts load on a webhook and checks each answer; [`ceiling`] is the most that one over hyper and rustls could do.
+//!
+//! Beside them: [`sts`], a fake STS that checks signatures as the real one does and misbehaves on demand, and [`token`], which signs tokens
 //! for it with the made-up credentials of [`credential`]. Tests of other crates start it in their own runtime; operators start it as
 //! `arngate-loadtest sts`.
 //!
@@ -28,7 +30,23 @@
 //! # }
 //! ```
 
+pub mod arrivals;
+pub mod ceiling;
+pub mod certificate;
 pub mod clock;
 pub mod credential;
+pub mod fixture;
+pub mod generator;
+pub mod mix;
+pub mod outcome;
+pub mod population;
+pub mod question;
+pub mod result;
+pub mod run;
 pub mod sts;
+pub mod supply;
+pub mod tally;
+pub mod target;
+pub mod threshold;
 pub mod token;
+pub mod transport;

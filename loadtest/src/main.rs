@@ -17,16 +17,22 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Ceiling(command::ceiling::Arguments),
+    Fixture(command::fixture::Arguments),
+    Run(command::run::Arguments),
     Sts(command::sts::Arguments),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    let done = |()| ExitCode::SUCCESS;
     let result = match Arguments::parse().command {
-        Command::Sts(arguments) => command::sts::run(arguments).await,
+        Command::Ceiling(arguments) => command::ceiling::run(arguments).map(done),
+        Command::Fixture(arguments) => command::fixture::run(arguments).map(done),
+        Command::Run(arguments) => command::run::run(arguments),
+        Command::Sts(arguments) => command::sts::run(arguments).map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}", chain(error.as_ref()));
             ExitCode::FAILURE

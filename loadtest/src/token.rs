@@ -33,6 +33,17 @@ pub fn sign_token_expiring(
 #[must_use]
 pub fn sign_url(credential: &Credential, host: StsHost<'_>, cluster_id: ClusterId<'_>, date: AmzDate, expires_secs: u16) -> String {
     let key = SigningKey::derive(credential.secret().as_bytes(), date.day(), host.region());
+    url_signed_with(&key, credential, host, cluster_id, date, expires_secs)
+}
+
+fn url_signed_with(
+    key: &SigningKey,
+    credential: &Credential,
+    host: StsHost<'_>,
+    cluster_id: ClusterId<'_>,
+    date: AmzDate,
+    expires_secs: u16,
+) -> String {
     let presign = Presign {
         host,
         access_key_id: credential.access_key_id(),
@@ -41,9 +52,50 @@ pub fn sign_url(credential: &Credential, host: StsHost<'_>, cluster_id: ClusterI
         date,
         expires_secs,
     };
-    let mut url = String::with_capacity(512);
-    presign.write_url(&key, &mut url).expect("a String takes all, and a Credential has no access key id that is too long");
+    let mut url = String::with_capacity(512 + credential.session_token().map_or(0, |token| token.len() * 5 / 4));
+    presign.write_url(key, &mut url).expect("a String takes all, and a Credential has no access key id that is too long");
     url
+}
+
+/// Signs many tokens with one credential: the signing key of a day is derived once.
+#[derive(Clone, Debug)]
+pub struct Signer {
+    credential: Credential,
+    /// The day and the region that the key is good for.
+    key: Option<([u8; 8], String, SigningKey)>,
+}
+
+impl Signer {
+    /// Signs with `credential`.
+    #[must_use]
+    pub const fn new(credential: Credential) -> Self {
+        Self { credential, key: None }
+    }
+
+    /// Whose signatures these are.
+    #[must_use]
+    pub const fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// As [`sign_url`].
+    #[must_use]
+    pub fn url(&mut self, host: StsHost<'_>, cluster_id: ClusterId<'_>, date: AmzDate, expires_secs: u16) -> String {
+        let fits = |(day, region, _): &([u8; 8], String, SigningKey)| day == date.day().as_bytes() && region == host.region();
+        if !self.key.as_ref().is_some_and(fits) {
+            let key = SigningKey::derive(self.credential.secret().as_bytes(), date.day(), host.region());
+            let day = date.day().as_bytes().try_into().expect("a day has eight digits");
+            self.key = Some((day, host.region().to_owned(), key));
+        }
+        let Some((.., key)) = &self.key else { unreachable!("there is one now") };
+        url_signed_with(key, &self.credential, host, cluster_id, date, expires_secs)
+    }
+
+    /// As [`sign_token_expiring`].
+    #[must_use]
+    pub fn token(&mut self, host: StsHost<'_>, cluster_id: ClusterId<'_>, date: AmzDate, expires_secs: u16) -> String {
+        token_of(&self.url(host, cluster_id, date, expires_secs))
+    }
 }
 
 /// The token that holds `url`, whatever that is.
@@ -70,6 +122,22 @@ mod tests {
         let date = AmzDate::from_unix(arngate_core::UnixSeconds::new(1_682_640_000)).unwrap();
         let url = sign_url(&credential, host, ClusterId::parse("test-cluster").unwrap(), date, 60);
         assert!(url.ends_with("X-Amz-Signature=e211dba77aba9dc44b0b6be38b8eaad092599c5157f6314444c5b9d85747f5ce"), "{url}");
+    }
+
+    #[test]
+    fn a_signer_signs_as_if_it_derived_each_key_anew() {
+        let cluster = ClusterId::parse("prod").unwrap();
+        let mut signer = Signer::new(Credential::example_user());
+        let regional = StsHost::regional(arngate_core::Partition::Aws, "eu-west-1", arngate_core::endpoint::Fips::No).unwrap();
+        for (date, host) in [
+            (b"20261124T120000Z", StsHost::global()),
+            (b"20261124T120001Z", StsHost::global()),
+            (b"20261125T120000Z", StsHost::global()),
+            (b"20261125T120000Z", regional),
+        ] {
+            let date = AmzDate::parse(date).unwrap();
+            assert_eq!(signer.token(host, cluster, date, 7), sign_token_expiring(&Credential::example_user(), host, cluster, date, 7));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! ```
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +30,7 @@ use crate::http::tls::{self, CurrentCert, TlsError};
 use crate::http::webhook::{self, AccessLog, Parts, Webhook};
 use crate::identity_cache::{self, NoRandom};
 use crate::mapping::Snapshot;
+use crate::memory::{Bounds, MemoryLimit};
 use crate::metrics::{Levels, Metrics};
 use crate::prover::offline::{Bundle, Keyring};
 use crate::prover::sts::{self, Client, ProxySettings};
@@ -89,6 +91,8 @@ pub struct Service {
     pub admin: Option<AdminListener>,
     /// Bounds on what a peer can make us hold or wait for.
     pub limits: Limits,
+    /// Bounds on what all of them together can make us hold.
+    pub bounds: Bounds,
     /// What a denial is sent as.
     pub deny_status: DenyStatus,
     /// Which requests leave a line.
@@ -99,8 +103,6 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     /// How identities are kept.
     pub cache: identity_cache::Settings,
-    /// How many proofs at once.
-    pub flights: flight::Limits,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
 }
@@ -154,7 +156,8 @@ impl Service {
     pub fn from_config(config: Config, proxy: ProxySettings, log: Log) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = Arc::new(Metrics::new());
-        let (chain, limits) = (chain(&config, proxy, &metrics)?, limits(&config));
+        let bounds = bounds(&config);
+        let (chain, limits) = (chain(&config, proxy, &metrics)?, limits(&config, &bounds));
         let max_ahead_secs = u32::try_from(config.clock_skew.as_secs()).unwrap_or(u32::MAX);
         let realm = Realm::new(&config.cluster_id, config.partition, config.region.as_deref(), max_ahead_secs, chain)?;
 
@@ -174,12 +177,12 @@ impl Service {
             kubeconfig,
             admin: Some(AdminListener { address: address.ip.map_or_else(String::new, |ip| ip.to_string()), port: address.port, audience }),
             limits,
+            bounds,
             deny_status: config.answer.deny_status,
             access_log: config.answer.access_log,
             log,
             metrics,
-            cache: cache(&config.cache),
-            flights: flight::Limits::default(),
+            cache: cache(&config.cache, &bounds),
             clock,
         })
     }
@@ -206,7 +209,7 @@ impl Service {
             realm: self.realm,
             mappings: self.mappings,
             cache: self.cache,
-            flights: self.flights,
+            flights: flight::Limits { flights: self.bounds.flights, waiters: self.bounds.waiters },
             evictions: metrics.evictions(),
             clock: Arc::clone(&self.clock),
         })?);
@@ -223,20 +226,56 @@ impl Service {
     }
 }
 
-fn cache(settings: &CacheSettings) -> identity_cache::Settings {
-    let usual = identity_cache::Settings::default();
+const fn cache(settings: &CacheSettings, bounds: &Bounds) -> identity_cache::Settings {
     identity_cache::Settings {
         ttl: settings.ttl,
-        max_bytes: settings.max_bytes.map_or(usual.max_bytes, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        max_bytes: bounds.cache_bytes,
         negative_ttl: settings.negative_ttl,
         stale_if_down: settings.stale_if_down,
     }
 }
 
+/// What the memory limit suggests, where nothing was set.
+fn bounds(config: &Config) -> Bounds {
+    let limit = MemoryLimit::of_this_process();
+    let mut bounds = Bounds::under(limit);
+    let set = &config.bounds;
+    let put = |bound: &mut usize, set: Option<usize>| *bound = set.unwrap_or(*bound);
+    put(&mut bounds.cache_bytes, config.cache.max_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)));
+    put(&mut bounds.connections, set.max_connections);
+    put(&mut bounds.waiters, set.max_waiters);
+    put(&mut bounds.flights, set.max_flights.or_else(|| set.max_waiters.map(|waiters| (waiters / 8).max(1))));
+    put(&mut bounds.body_bytes, set.max_body_bytes);
+    bounds.streams = set.max_streams.unwrap_or(bounds.streams);
+    let limit = limit.bytes().map_or_else(|| "none".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
+    tracing::info!(
+        cacheBytes = bounds.cache_bytes,
+        connections = bounds.connections,
+        waiters = bounds.waiters,
+        flights = bounds.flights,
+        bodyBytes = bounds.body_bytes,
+        "bounds under a memory limit of {limit}"
+    );
+    bounds
+}
+
+/// How many threads are to serve: as many as were set, else as many processors as we may use at once, as far as the memory limit allows.
+#[must_use]
+pub fn worker_threads(config: &Config) -> usize {
+    // The standard library knows of quotas (cgroup v1 and v2) and of affinity.
+    let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    config.bounds.worker_threads.unwrap_or_else(|| processors().min(Bounds::under(MemoryLimit::of_this_process()).worker_threads))
+}
+
 /// The usual bounds, and time enough at the end for a question to STS that has just begun.
-fn limits(config: &Config) -> Limits {
+fn limits(config: &Config, bounds: &Bounds) -> Limits {
     let usual = Limits::default();
-    Limits { drain: usual.drain.max(config.sts.deadline + Duration::from_secs(1)), ..usual }
+    Limits {
+        drain: usual.drain.max(config.sts.deadline + Duration::from_secs(1)),
+        max_connections: bounds.connections,
+        max_streams: bounds.streams,
+        ..usual
+    }
 }
 
 /// The provers of the settings, in their order.

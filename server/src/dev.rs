@@ -19,12 +19,12 @@ use zeroize::Zeroizing;
 use crate::app::{Service, StartError};
 use crate::bootstrap::certs;
 use crate::clock::{Clock, SystemClock};
-use crate::flight;
 use crate::http::respond::DenyStatus;
 use crate::http::serve::Limits;
 use crate::http::webhook::AccessLog;
 use crate::identity_cache;
 use crate::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
+use crate::memory::{Bounds, MemoryLimit};
 use crate::metrics::Metrics;
 use crate::prover::offline::{Bundle, DERIVED_DAYS_MAX, Day, Derivation, Keyring};
 use crate::prover::{Chain, Prover, Realm};
@@ -117,12 +117,12 @@ impl Dev {
             kubeconfig: None,
             admin: None,
             limits: Limits::default(),
+            bounds: Bounds::under(MemoryLimit::NONE),
             deny_status: DenyStatus::Ok,
             access_log: AccessLog::All,
             log,
             metrics: Arc::new(Metrics::new()),
             cache: identity_cache::Settings::default(),
-            flights: flight::Limits::default(),
             clock: Arc::new(clock),
         };
         Ok(Self { service, trial: Trial { key, cluster_id: cluster_id.to_owned(), certificate_pem, clock } })

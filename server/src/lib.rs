@@ -23,6 +23,7 @@ pub mod flight;
 pub mod http;
 pub mod identity_cache;
 pub mod mapping;
+pub mod memory;
 pub mod metrics;
 pub mod prover;
 pub mod review;

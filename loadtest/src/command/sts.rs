@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io::{self, Write as _};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +11,8 @@ use arngate_loadtest::clock::Clock;
 use arngate_loadtest::credential::{Credential, CredentialError};
 use arngate_loadtest::sts::{Behaviour, Config, FakeSts, parse_duration};
 use clap::Args;
+
+use super::{print_line, stop_signal};
 
 /// Run a fake STS on 127.0.0.1 that checks signatures, until Ctrl-C or SIGTERM.
 ///
@@ -72,7 +73,11 @@ fn date(text: &str) -> Result<AmzDate, arngate_core::Error> {
 }
 
 /// Runs it until told to stop.
-pub(crate) async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(arguments))
+}
+
+async fn serve(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     // Not parsed by clap, which would print the secret of one that is wrong.
     let parse = |(index, text): (usize, &String)| {
         text.parse().map_err(|error: CredentialError| format!("--credential number {}: {error}", index + 1))
@@ -102,31 +107,4 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     stop.await;
     let counts = sts.stop().await;
     print_line(&serde_json::to_value(counts)?)
-}
-
-fn print_line(value: &serde_json::Value) -> Result<(), Box<dyn Error>> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{value}")?;
-    Ok(out.flush()?)
-}
-
-/// Ends with the first Ctrl-C or SIGTERM after this call.
-#[cfg(unix)]
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
-/// Ends with the first Ctrl-C after this call.
-#[cfg(not(unix))]
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        let _ = tokio::signal::ctrl_c().await;
-    })
 }

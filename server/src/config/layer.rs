@@ -53,6 +53,11 @@ pub struct Overrides {
     pub client_names: Vec<String>,
     pub clock_skew: Option<String>,
     pub deny_status: Option<String>,
+    pub max_body_bytes: Option<String>,
+    pub max_connections: Option<String>,
+    pub max_flights: Option<String>,
+    pub max_streams: Option<String>,
+    pub max_waiters: Option<String>,
     pub offline_bundle: Option<String>,
     pub provers: Vec<String>,
     pub reuse_port: Option<bool>,
@@ -67,6 +72,7 @@ pub struct Overrides {
     pub sts_regions: Vec<String>,
     pub webhook_client_certificate: Option<String>,
     pub webhook_client_key: Option<String>,
+    pub worker_threads: Option<String>,
 }
 
 /// The variables of the environment that settings know; an empty one counts as absent, as in the reference.

@@ -16,13 +16,13 @@ use super::feature_gate::FeatureGates;
 use super::layer::{Environment, Overrides, flag, list, some, variable};
 use super::network::{AdminAddress, address, admin_address, hostname};
 use super::settings::{
-    AdminSettings, AnswerSettings, BootstrapSettings, CacheSettings, Config, Ec2Settings, KubernetesSettings, ListenSettings,
-    OfflineSettings, ProverKind, RateSettings, StsSettings,
+    AdminSettings, AnswerSettings, BootstrapSettings, BoundSettings, CacheSettings, Config, Ec2Settings, KubernetesSettings,
+    ListenSettings, OfflineSettings, ProverKind, RateSettings, StsSettings,
 };
 use crate::document::reader::{Span, boolean, distance, duration, integer, size_bytes};
 use crate::document::{Field, Findings, Place, Section, Shown, Text};
 use crate::http::respond::DenyStatus;
-use crate::http::webhook::AccessLog;
+use crate::http::webhook::{AccessLog, BODY_MAX_BYTES};
 use crate::mapping::file::{self, account_ids, partition_named};
 use crate::mapping::{Backend, BackendMode, Snapshot};
 use crate::prover::sts::{EndpointError, Endpoints};
@@ -48,6 +48,12 @@ const RATE_MOST: u32 = 100_000;
 
 /// Calls at one time: as many as there can be file descriptors by default, with room for clients.
 const IN_FLIGHT_MOST: u16 = 4096;
+
+/// Of whatever is counted in memory: more than that is no bound.
+const COUNT_MOST: u32 = 1 << 20;
+
+/// More threads than any machine has processors.
+const WORKER_THREADS_MOST: u16 = 1024;
 
 /// The reader of the server's settings, with what all parts of it need.
 struct Reader<'a> {
@@ -89,6 +95,7 @@ impl<'a> Reader<'a> {
             sts: self.sts(server.section("sts"), partition, region.as_deref()),
             region,
             cache: self.cache(server.section("cache")),
+            bounds: self.bounds(&mut server),
             listen: self.listen(&mut server),
             bootstrap: self.bootstrap(&mut server),
             admin: self.admin(server.section("admin")),
@@ -319,6 +326,28 @@ impl<'a> Reader<'a> {
             max_bytes: max_bytes.and_then(|text| text.read(self.findings, size_bytes(64 << 10..=64 << 30))),
             negative_ttl: negative_ttl.and_then(|text| text.read(self.findings, &lives)).unwrap_or(Duration::from_secs(30)),
             stale_if_down: stale.and_then(|text| text.read(self.findings, boolean)).unwrap_or(true),
+        }
+    }
+
+    fn bounds(&self, server: &mut Section<'a>) -> BoundSettings {
+        let o = self.overrides;
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let count = |text: &str| integer(1..=COUNT_MOST)(text);
+        let connections = self.read("--max-connections", o.max_connections.as_ref(), server, "maxConnections", count);
+        let streams = self.read("--max-streams", o.max_streams.as_ref(), server, "maxStreams", count);
+        let waiters = self.read("--max-waiters", o.max_waiters.as_ref(), server, "maxWaiters", count);
+        let flights = self.read("--max-flights", o.max_flights.as_ref(), server, "maxFlights", count);
+        let one_body = u64::try_from(BODY_MAX_BYTES).unwrap_or(u64::MAX);
+        let body_bytes = self.read("--max-body-bytes", o.max_body_bytes.as_ref(), server, "maxBodyBytes", size_bytes(one_body..=64 << 30));
+        let threads = self.read("--worker-threads", o.worker_threads.as_ref(), server, "workerThreads", integer(1..=WORKER_THREADS_MOST));
+        let number = |count: Option<u32>| count.and_then(|count| usize::try_from(count).ok());
+        BoundSettings {
+            max_connections: number(connections),
+            max_streams: streams,
+            max_waiters: number(waiters),
+            max_flights: number(flights),
+            max_body_bytes: body_bytes.map(size),
+            worker_threads: threads.map(usize::from),
         }
     }
 

@@ -32,6 +32,8 @@ pub struct Config {
     pub sts: StsSettings,
     /// `server.cache`
     pub cache: CacheSettings,
+    /// What is held at once, where that was set.
+    pub bounds: BoundSettings,
     /// Where the webhook listens.
     pub listen: ListenSettings,
     /// Certificates and the webhook's kubeconfig.
@@ -105,6 +107,23 @@ pub struct CacheSettings {
     pub negative_ttl: Duration,
     /// Whether an identity that should be asked for again is believed while nobody can be asked.
     pub stale_if_down: bool,
+}
+
+/// Bounds that were set; what is none follows the memory limit.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct BoundSettings {
+    /// `server.maxConnections`
+    pub max_connections: Option<usize>,
+    /// `server.maxStreams`: requests at once on one HTTP/2 connection.
+    pub max_streams: Option<u32>,
+    /// `server.maxWaiters`: requests that wait for a proof.
+    pub max_waiters: Option<usize>,
+    /// `server.maxFlights`: proofs under way.
+    pub max_flights: Option<usize>,
+    /// `server.maxBodyBytes`: all request bodies that are held at once.
+    pub max_body_bytes: Option<usize>,
+    /// `server.workerThreads`
+    pub worker_threads: Option<usize>,
 }
 
 /// Where the webhook listens.

@@ -80,6 +80,14 @@ fn a_cluster_id_is_all_it_takes() {
             negative_ttl: 30s,
             stale_if_down: true,
         },
+        bounds: BoundSettings {
+            max_connections: None,
+            max_streams: None,
+            max_waiters: None,
+            max_flights: None,
+            max_body_bytes: None,
+            worker_threads: None,
+        },
         listen: ListenSettings {
             address: 127.0.0.1,
             port: 21362,
@@ -423,6 +431,36 @@ fn says_which_flag_or_variable_is_wrong() {
     AWS_CA_BUNDLE: cannot read "/nonexistent": No such file or directory (os error 2)
     --port: expected a number from 0 to 65535, found "x"
     --backend-mode: expected a backend mode, one of MountedFile, EKSConfigMap, CRD, DynamicFile, found "Mounted"
+    "#);
+}
+
+#[test]
+fn bounds_that_are_not_set_are_left_to_the_memory_limit() {
+    assert_eq!(file("clusterID: a\n").bounds, BoundSettings::default());
+    let text =
+        "clusterID: a\nserver: {maxConnections: 7, maxStreams: 8, maxWaiters: 9, maxFlights: 10, maxBodyBytes: 1MiB, workerThreads: 3}\n";
+    let set = BoundSettings {
+        max_connections: Some(7),
+        max_streams: Some(8),
+        max_waiters: Some(9),
+        max_flights: Some(10),
+        max_body_bytes: Some(1 << 20),
+        worker_threads: Some(3),
+    };
+    assert_eq!(file(text).bounds, set);
+    let flags = Overrides { max_connections: some("70"), max_body_bytes: some("64KiB"), worker_threads: some("1"), ..Overrides::default() };
+    let bounds = load(text, &flags, &Environment::default()).unwrap().value.bounds;
+    assert_eq!(bounds, BoundSettings { max_connections: Some(70), max_body_bytes: Some(64 << 10), worker_threads: Some(1), ..set });
+    insta::assert_snapshot!(errors("
+clusterID: a
+server: {maxConnections: 0, maxStreams: x, maxWaiters: -1, maxFlights: 2000000, maxBodyBytes: 1KiB, workerThreads: 0}
+"), @r#"
+    config.yaml:3: server.maxConnections: expected a number from 1 to 1048576, found "0"
+    config.yaml:3: server.maxStreams: expected a number from 1 to 1048576, found "x"
+    config.yaml:3: server.maxWaiters: expected a number from 1 to 1048576, found "-1"
+    config.yaml:3: server.maxFlights: expected a number from 1 to 1048576, found "2000000"
+    config.yaml:3: server.maxBodyBytes: expected a size from 65536 to 68719476736 bytes, found "1KiB"
+    config.yaml:3: server.workerThreads: expected a number from 1 to 1024, found "0"
     "#);
 }
 

@@ -143,7 +143,9 @@ impl fmt::Display for Uid<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Administrative(username) => write!(f, "aws-iam-authenticator:administrative:{username}"),
-            Self::Aws { account_id, user_id } => write!(f, "aws-iam-authenticator:{account_id}:{user_id}"),
+            Self::Aws { account_id, user_id } => {
+                ["aws-iam-authenticator:", account_id, ":", user_id].into_iter().try_for_each(|part| f.write_str(part))
+            }
         }
     }
 }

@@ -4,11 +4,13 @@
 //! connection nor the process.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
+use futures_util::future::poll_immediate;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
@@ -154,7 +156,7 @@ impl Webhook {
             malformed.answer()
         });
         if let Some(result) = answer.result {
-            let took = self.clock.now().monotonic.saturating_sub(now.monotonic);
+            let took = self.clock.monotonic().saturating_sub(now.monotonic);
             self.metrics.authenticate_latency(result, took.as_secs_f64());
         }
         answer.response
@@ -270,7 +272,12 @@ async fn read<B>(body: B) -> Result<Bytes, Malformed>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    timeout(BODY_TIMEOUT, read_whole(body)).await.unwrap_or(Err(Malformed::Slow))
+    let mut reading = pin!(read_whole(body));
+    // As a rule all of it has come with the head, and needs no timer.
+    match poll_immediate(&mut reading).await {
+        Some(whole) => whole,
+        None => timeout(BODY_TIMEOUT, reading).await.unwrap_or(Err(Malformed::Slow)),
+    }
 }
 
 async fn read_whole<B>(mut body: B) -> Result<Bytes, Malformed>

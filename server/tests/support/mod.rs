@@ -18,12 +18,12 @@ use arngate_server::app::Service;
 use arngate_server::bootstrap::certs;
 use arngate_server::clock::{Clock, ManualClock};
 use arngate_server::cluster::Cluster;
-use arngate_server::flight;
 use arngate_server::http::respond::DenyStatus;
 use arngate_server::http::serve::Limits;
 use arngate_server::http::webhook::AccessLog;
 use arngate_server::identity_cache;
 use arngate_server::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
+use arngate_server::memory::{Bounds, MemoryLimit};
 use arngate_server::metrics::{Metrics, StsRegion};
 use arngate_server::prover::offline::{Bundle, Day, Derivation, Keyring};
 use arngate_server::prover::sts::{Client, Config, Endpoints, Observer};
@@ -60,7 +60,6 @@ pub struct Setup {
     /// Everybody of the examples' account is mapped, to his ARN.
     pub whole_account: bool,
     pub cache: identity_cache::Settings,
-    pub flights: flight::Limits,
     pub deny_status: DenyStatus,
     pub access_log: AccessLog,
 }
@@ -76,7 +75,6 @@ impl Default for Setup {
             scrubbed: false,
             whole_account: false,
             cache: identity_cache::Settings::default(),
-            flights: flight::Limits::default(),
             deny_status: DenyStatus::Ok,
             access_log: AccessLog::Denied,
         }
@@ -199,12 +197,12 @@ impl Fixture {
             kubeconfig: None,
             admin: None,
             limits: Limits::default(),
+            bounds: Bounds::under(MemoryLimit::NONE),
             deny_status: setup.deny_status,
             access_log: setup.access_log,
             log,
             metrics,
             cache: setup.cache,
-            flights: setup.flights,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
         };
         let running = service.bind().await.unwrap();

@@ -1,0 +1,259 @@
+//! Connections to a target, and questions over them.
+//!
+//! The load that is put on a target is made elsewhere, against the trait [`Ask`]: over a [`Caller`] here, and over whatever a test likes there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::{http1, http2};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, Response, Uri};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio_rustls::TlsConnector;
+
+use crate::target::{Http, Target};
+
+/// Largest answer that is read, in bytes. A TokenReview has one or two thousand.
+pub const ANSWER_MAX_BYTES: usize = 1 << 20;
+
+/// How long a connection may take to be made, with TLS.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a caller waits after a connection could not be made, before the next attempt: without it a target that is down would be
+/// knocked at a hundred thousand times a second.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
+
+/// An answer, whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Failure {
+    /// The connection could not be made, or ended too early.
+    CutOff(String),
+    /// More than [`ANSWER_MAX_BYTES`].
+    TooLarge,
+}
+
+/// Who can ask one question at a time.
+pub trait Ask: Send + 'static {
+    /// Asks, and waits for the whole answer.
+    fn ask(&mut self, body: Bytes) -> impl Future<Output = Result<Answer, Failure>> + Send;
+}
+
+/// What all connections to a target have in common.
+#[derive(Debug)]
+struct Line {
+    target: Target,
+    /// Of the form that the protocol wants: whole for HTTP/2, path and query for HTTP/1.1.
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+/// A connection that is made when it is needed, and made anew when it has ended.
+#[derive(Clone, Debug)]
+pub struct Link {
+    line: Arc<Line>,
+    /// With HTTP/2, what all callers share.
+    shared: Arc<Mutex<Option<http2::SendRequest<Full<Bytes>>>>>,
+}
+
+impl Link {
+    /// A connection to `target`; nothing is done yet.
+    #[must_use]
+    pub fn new(target: Target) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json, */*"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("arngate-loadtest/", env!("CARGO_PKG_VERSION"))));
+        let path = target.uri.path_and_query().map_or("/", |path| path.as_str());
+        let uri = match target.http {
+            Http::One => {
+                let host = target.uri.authority().map_or("localhost", |authority| authority.as_str());
+                headers.insert(HOST, HeaderValue::from_str(host).unwrap_or(HeaderValue::from_static("localhost")));
+                path.parse().unwrap_or_default()
+            }
+            Http::Two => target.uri.clone(),
+        };
+        Self { line: Arc::new(Line { target, uri, headers }), shared: Arc::default() }
+    }
+
+    /// Who asks over this connection: with HTTP/2 any number of callers share it, else each has one of its own.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        Caller { link: self.clone(), sender: None }
+    }
+
+    async fn open(&self) -> Result<Sender, Failure> {
+        let target = &self.line.target;
+        match target.http {
+            Http::One => open_or_pause(connect_h1(target)).await.map(Sender::One),
+            Http::Two => {
+                // Held while the connection is made: the others that share it would only do the same.
+                let mut shared = self.shared.lock().await;
+                if let Some(open) = shared.as_ref().filter(|open| !open.is_closed()) {
+                    return Ok(Sender::Two(open.clone()));
+                }
+                let made = open_or_pause(connect_h2(target)).await?;
+                *shared = Some(made.clone());
+                Ok(Sender::Two(made))
+            }
+        }
+    }
+}
+
+async fn open_or_pause<T>(connecting: impl Future<Output = Result<T, String>>) -> Result<T, Failure> {
+    let made = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
+    match made.unwrap_or_else(|_| Err("no connection within 5 s".into())) {
+        Ok(made) => Ok(made),
+        Err(reason) => {
+            tokio::time::sleep(RECONNECT_PAUSE).await;
+            Err(Failure::CutOff(reason))
+        }
+    }
+}
+
+type Tls = TokioIo<tokio_rustls::client::TlsStream<TcpStream>>;
+
+async fn connect_tls(target: &Target) -> Result<Tls, String> {
+    let tcp = TcpStream::connect(target.address).await.map_err(|error| format!("cannot connect: {}", error.kind()))?;
+    let _ = tcp.set_nodelay(true);
+    let tls = TlsConnector::from(Arc::clone(&target.tls)).connect(target.server_name.clone(), tcp).await;
+    tls.map(TokioIo::new).map_err(|error| format!("TLS: {error}"))
+}
+
+async fn connect_h1(target: &Target) -> Result<http1::SendRequest<Full<Bytes>>, String> {
+    let tls = connect_tls(target).await?;
+    let (sender, connection) = http1::handshake(tls).await.map_err(|error| told(&error))?;
+    // How it ends is told to whoever waits for an answer.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(sender)
+}
+
+async fn connect_h2(target: &Target) -> Result<http2::SendRequest<Full<Bytes>>, String> {
+    let tls = connect_tls(target).await?;
+    if tls.inner().get_ref().1.alpn_protocol() != Some(b"h2") {
+        return Err("the target does not speak HTTP/2".into());
+    }
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(64 << 10)
+        .initial_connection_window_size(4 << 20)
+        .handshake(tls)
+        .await
+        .map_err(|error| told(&error))?;
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(sender)
+}
+
+/// An error of HTTP and its innermost cause: `connection error: Connection reset by peer`.
+fn told(error: &hyper::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let (outer, inner) = (error.to_string(), innermost.to_string());
+    if outer == inner { outer } else { format!("{outer}: {inner}") }
+}
+
+#[derive(Debug)]
+enum Sender {
+    One(http1::SendRequest<Full<Bytes>>),
+    Two(http2::SendRequest<Full<Bytes>>),
+}
+
+impl Sender {
+    /// Ready for a question; not so when the connection has ended.
+    async fn ready(&mut self) -> bool {
+        match self {
+            Self::One(sender) => sender.ready().await.is_ok(),
+            Self::Two(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+        match self {
+            Self::One(sender) => sender.send_request(request).await,
+            Self::Two(sender) => sender.send_request(request).await,
+        }
+    }
+}
+
+/// Asks over a [`Link`].
+#[derive(Debug)]
+pub struct Caller {
+    link: Link,
+    sender: Option<Sender>,
+}
+
+impl Caller {
+    /// Makes the connection, if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::CutOff`], with the reason.
+    pub async fn connect(&mut self) -> Result<(), Failure> {
+        self.ready().await.map(drop)
+    }
+
+    async fn ready(&mut self) -> Result<&mut Sender, Failure> {
+        let usable = match &mut self.sender {
+            Some(sender) => sender.ready().await,
+            None => false,
+        };
+        if !usable {
+            self.sender = None;
+        }
+        match self.sender {
+            Some(ref mut sender) => Ok(sender),
+            None => Ok(self.sender.insert(self.link.open().await?)),
+        }
+    }
+}
+
+impl Ask for Caller {
+    async fn ask(&mut self, body: Bytes) -> Result<Answer, Failure> {
+        let line = Arc::clone(&self.link.line);
+        let sender = self.ready().await?;
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = line.uri.clone();
+        *request.headers_mut() = line.headers.clone();
+        let response = sender.send(request).await.map_err(|error| Failure::CutOff(told(&error)))?;
+        let status = response.status().as_u16();
+        Ok(Answer { status, body: whole(response.into_body()).await? })
+    }
+}
+
+/// All of a body: without a copy where it comes in one piece.
+async fn whole(mut body: Incoming) -> Result<Bytes, Failure> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while !body.is_end_stream()
+        && let Some(frame) = body.frame().await
+    {
+        let Ok(data) = frame.map_err(|error| Failure::CutOff(told(&error)))?.into_data() else { continue };
+        if first.is_empty() {
+            first = data;
+            continue;
+        }
+        if rest.is_empty() {
+            rest.extend_from_slice(&first);
+        }
+        rest.extend_from_slice(&data);
+        if rest.len() > ANSWER_MAX_BYTES {
+            return Err(Failure::TooLarge);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}

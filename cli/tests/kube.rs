@@ -8,11 +8,17 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use arngate_core::endpoint::Fips;
+use arngate_core::time::AmzDate;
+use arngate_core::{ClusterId, Partition, StsHost};
 use arngate_loadtest::clock::Clock;
 use arngate_loadtest::credential::{CallerIdentity, Credential, EXAMPLE_SECRET};
 use arngate_loadtest::sts::{Config, FakeSts};
+use arngate_loadtest::token::sign_token_expiring;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -20,7 +26,7 @@ use tokio::runtime::Runtime;
 
 use self::support::arngate;
 use self::support::foreign::Foreign;
-use self::support::kube::{ApiServer, Asking, Binaries, Exec};
+use self::support::kube::{ApiServer, Asking, Binaries, Exec, HeldPort};
 use self::support::scripted_webhook::{Act, Review, ScriptedWebhook};
 use self::support::server::Server;
 
@@ -36,6 +42,9 @@ fn main() -> ExitCode {
         kube.trial("each_answer_of_a_webhook_has_the_effect_that_the_table_tells", quick_answers),
         // Minutes, for many an answer makes kube-apiserver try for 30 s.
         kube.trial("the_whole_table_of_answers", whole_table).with_ignored_flag(true),
+        kube.trial("across_twenty_hand_overs_nobody_is_refused", hand_overs),
+        kube.trial("while_nobody_listens_logins_are_refused_at_once_and_the_first_after_it_is_good", plain_restart),
+        kube.trial("what_a_plain_restart_costs", cost_of_plain_restarts).with_ignored_flag(true),
         Trial::test("operations_md_has_the_table_of_answers", the_page_has_the_table),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -70,9 +79,13 @@ impl Aws {
 
     /// A webhook that asks it.
     fn webhook(&self) -> Server {
+        Server::start(&self.config())
+    }
+
+    fn config(&self) -> String {
         let (address, ca) = (self.sts.addr(), self.folder.path().join("ca.pem"));
         let sts = format!("  sts:\n    endpoints: {{sts.eu-west-1.amazonaws.com: 'https://{address}'}}\n    caFile: {}\n", ca.display());
-        Server::start(&format!("{MAPPINGS}{sts}"))
+        format!("{MAPPINGS}{sts}")
     }
 }
 
@@ -372,6 +385,119 @@ fn whole_table(kube: &Binaries) -> Result<(), Failed> {
         equal((row.answer, status, status_if_first), (row.answer, row.status, row.status_if_first))?;
         equal((row.answer, requests), (row.answer, row.requests.unwrap_or(requests)))?;
     }
+    Ok(())
+}
+
+/// Clients that log in without a pause.
+const CLIENTS: usize = 4;
+
+/// Logins between one hand-over and the next, at least.
+const LOGINS_BETWEEN: usize = 20;
+
+/// Longest wait for a login: a bound, not a measure.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Has clients log in without a pause, each time with another token, while `during` goes on, which is told how each login ended.
+fn with_logins<T>(server: &ApiServer, during: impl FnOnce(&mpsc::Receiver<u16>) -> Result<T, Failed>) -> Result<T, Failed> {
+    let (tell, told) = mpsc::channel();
+    let (stop, serial) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            let (tell, stop, serial) = (tell.clone(), &stop, &serial);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let token = fresh_token(serial.fetch_add(1, Ordering::Relaxed)).unwrap();
+                    let _ = tell.send(server.log_in(&token).unwrap());
+                }
+            });
+        }
+        let came_of_it = during(&told);
+        stop.store(true, Ordering::Relaxed);
+        came_of_it
+    })
+}
+
+/// A token of the example user that is like no other: X-Amz-Expires is signed, and otherwise of no account.
+fn fresh_token(serial: u64) -> Result<String, Failed> {
+    let host = StsHost::regional(Partition::Aws, "eu-west-1", Fips::No)?;
+    let now = Clock::system().now().saturating_add(-i64::try_from(serial / 900 % 300)?);
+    let date = AmzDate::from_unix(now).ok_or("no year of four digits")?;
+    let expires_secs = u16::try_from(serial % 900)?;
+    Ok(sign_token_expiring(&Credential::example_user(), host, ClusterId::parse(CLUSTER_ID)?, date, expires_secs))
+}
+
+/// The statuses of so many more logins.
+fn more_logins(told: &mpsc::Receiver<u16>, logins: usize) -> Result<Vec<u16>, Failed> {
+    let one = || told.recv_timeout(LOGIN_PATIENCE).map_err(|error| Failed::from(error.to_string()));
+    (0..logins).map(|_| one()).collect()
+}
+
+/// The next process listens before the one before is told to stop. Each comes with nothing known, so that requests wait for STS when it stops.
+fn hand_overs(kube: &Binaries) -> Result<(), Failed> {
+    let aws = Aws::start()?;
+    aws.sts.set_delay(Duration::from_millis(10));
+    let port = HeldPort::new()?;
+    let folder = Arc::new(tempfile::tempdir()?);
+    let config = format!("{}  reusePort: true\n", aws.config());
+    let start = || Server::start_on(port.port(), Arc::clone(&folder), &config);
+    let mut webhook = start();
+    let server = ApiServer::start(kube, Asking { kubeconfig: &webhook.kubeconfig(), version: "v1", cache_ttl: Some("0s") })?;
+    let statuses = with_logins(&server, |told| {
+        let mut statuses = more_logins(told, LOGINS_BETWEEN)?;
+        for _ in 0..20 {
+            let next = start();
+            let before = std::mem::replace(&mut webhook, next);
+            equal(before.stop(), Some(0))?;
+            statuses.extend(more_logins(told, LOGINS_BETWEEN)?);
+        }
+        Ok(statuses)
+    })?;
+    equal(statuses.iter().filter(|status| **status != 200).count(), 0)?;
+    // Each was a question of its own to a webhook and to STS.
+    equal(aws.sts.calls() >= u64::try_from(statuses.len())?, true)
+}
+
+fn plain_restart(kube: &Binaries) -> Result<(), Failed> {
+    let aws = Aws::start()?;
+    let port = HeldPort::new()?;
+    let folder = Arc::new(tempfile::tempdir()?);
+    let start = || Server::start_on(port.port(), Arc::clone(&folder), &aws.config());
+    let webhook = start();
+    let server = ApiServer::start(kube, Asking { kubeconfig: &webhook.kubeconfig(), version: "v1", cache_ttl: Some("0s") })?;
+    equal(server.log_in(&fresh_token(0)?)?, 200)?;
+    equal(webhook.stop(), Some(0))?;
+    equal(server.log_in(&fresh_token(1)?)?, 401)?;
+    let _webhook = start();
+    equal(server.log_in(&fresh_token(2)?)?, 200)
+}
+
+/// Prints what twenty restarts cost clients that log in without a pause.
+fn cost_of_plain_restarts(kube: &Binaries) -> Result<(), Failed> {
+    #[expect(clippy::disallowed_methods, reason = "shown, and judged by nobody")]
+    let now = std::time::Instant::now;
+    let aws = Aws::start()?;
+    let port = HeldPort::new()?;
+    let folder = Arc::new(tempfile::tempdir()?);
+    let start = || Server::start_on(port.port(), Arc::clone(&folder), &aws.config());
+    let mut webhook = Some(start());
+    let kubeconfig = folder.path().join("webhook.yaml");
+    let server = ApiServer::start(kube, Asking { kubeconfig: &kubeconfig, version: "v1", cache_ttl: Some("0s") })?;
+    let (mut refused, mut gaps) = (Vec::new(), Vec::new());
+    with_logins(&server, |told| {
+        more_logins(told, LOGINS_BETWEEN)?;
+        for _ in 0..20 {
+            let began = now();
+            equal(webhook.take().and_then(Server::stop), Some(0))?;
+            webhook = Some(start());
+            gaps.push(began.elapsed());
+            let mut statuses = more_logins(told, LOGINS_BETWEEN)?;
+            statuses.extend(told.try_iter());
+            refused.push(statuses.iter().filter(|status| **status == 401).count());
+        }
+        Ok(())
+    })?;
+    gaps.sort();
+    println!("20 restarts, {CLIENTS} clients: {refused:?} logins were refused; from SIGTERM until the next one listens: {gaps:.0?}");
     Ok(())
 }
 

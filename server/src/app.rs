@@ -33,7 +33,7 @@ use crate::mapping::Snapshot;
 use crate::memory::{Bounds, MemoryLimit};
 use crate::metrics::{Levels, Metrics};
 use crate::prover::offline::{Bundle, Keyring};
-use crate::prover::sts::{self, Client, ProxySettings};
+use crate::prover::sts::{self, Client, OwnRegion, ProxySettings};
 use crate::prover::{Chain, ChainError, Prover, Realm};
 use crate::telemetry::Log;
 
@@ -156,10 +156,14 @@ impl Service {
     pub fn from_config(config: Config, proxy: ProxySettings, log: Log) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = Arc::new(Metrics::new());
+        let own_region = match &config.region_source {
+            Some(source) => OwnRegion::from_imds(source.clone()),
+            None => OwnRegion::told(config.region.as_deref()),
+        };
         let bounds = bounds(&config);
-        let (chain, limits) = (chain(&config, proxy, &metrics)?, limits(&config, &bounds));
+        let (chain, limits) = (chain(&config, &own_region, proxy, &metrics)?, limits(&config, &bounds));
         let max_ahead_secs = u32::try_from(config.clock_skew.as_secs()).unwrap_or(u32::MAX);
-        let realm = Realm::new(&config.cluster_id, config.partition, config.region.as_deref(), max_ahead_secs, chain)?;
+        let realm = Realm::new(&config.cluster_id, config.partition, None, max_ahead_secs, chain)?.with_own_region(own_region);
 
         let (listen, bootstrap) = (config.listen, &config.bootstrap);
         let names = certs::Names { address: &listen.address.to_string(), hostname: &bootstrap.hostname };
@@ -203,6 +207,8 @@ impl Service {
             Some(place) => admin::listen(&place.address, place.port).await.map(|listener| (listener, place.audience)),
             None => None,
         };
+        // Nobody waits for it: tokens for regions that we know are good meanwhile.
+        tokio::spawn(self.realm.own_region().clone().look_up(self.realm.partition()));
         let ready = Arc::new(Ready::default());
         let metrics = self.metrics;
         let cluster = Arc::new(Cluster::new(cluster::Parts {
@@ -279,7 +285,7 @@ fn limits(config: &Config, bounds: &Bounds) -> Limits {
 }
 
 /// The provers of the settings, in their order.
-fn chain(config: &Config, proxy: ProxySettings, metrics: &Arc<Metrics>) -> Result<Chain, StartError> {
+fn chain(config: &Config, own_region: &OwnRegion, proxy: ProxySettings, metrics: &Arc<Metrics>) -> Result<Chain, StartError> {
     let mut provers = Vec::new();
     for kind in &config.provers {
         provers.push(match kind {
@@ -289,7 +295,12 @@ fn chain(config: &Config, proxy: ProxySettings, metrics: &Arc<Metrics>) -> Resul
                 tracing::info!(principals = bundle.principals().len(), bundle = %offline.bundle.display(), "loaded the key bundle");
                 Prover::Offline(Arc::new(Keyring::new(bundle)))
             }
-            ProverKind::Sts => Prover::Sts(Client::new(sts_client(config, proxy.clone()), Arc::clone(metrics) as Arc<dyn sts::Observer>)?),
+            ProverKind::Sts => {
+                let client = sts::Config { own_region: own_region.clone(), ..sts_client(config, proxy.clone()) };
+                let client = Client::new(client, Arc::clone(metrics) as Arc<dyn sts::Observer>)?;
+                metrics.show_sts(client.gauges());
+                Prover::Sts(client)
+            }
         });
     }
     Ok(Chain::new(provers)?)
@@ -300,7 +311,14 @@ fn sts_client(config: &Config, proxy: ProxySettings) -> sts::Config {
     sts::Config {
         deadline: settings.deadline,
         attempt_timeout: settings.attempt_timeout,
+        connect_timeout: settings.connect_timeout,
         max_in_flight: settings.max_in_flight,
+        max_wait: settings.max_wait,
+        max_queued: settings.max_queued,
+        max_known_keys: settings.max_known_keys,
+        retry_percent: settings.retry_percent,
+        rate: settings.rate,
+        regions: settings.regions.clone(),
         endpoints: settings.endpoints.clone(),
         ca_files: settings.ca_files.clone(),
         proxy,

@@ -12,12 +12,13 @@
 mod cache;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arngate_core::StsHost;
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder, prometheus_text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -108,6 +109,80 @@ type Label = [(&'static str, &'static str); 1];
 /// Two labels, `ResponseCode` before `StsRegion`.
 type ResponseLabels = ([(&'static str, StatusLabel); 1], Label);
 
+/// How things are on the way to STS, at the moment when somebody looks.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct StsState {
+    /// Calls under way: of known access keys, and of others.
+    pub in_flight: [usize; 2],
+    /// Calls that wait for a place: of known access keys, and of others.
+    pub waiting: [usize; 2],
+    /// Hosts that are asked.
+    pub hosts_closed: usize,
+    /// Hosts of which one call finds out whether they answer again.
+    pub hosts_half_open: usize,
+    /// Hosts that are left alone.
+    pub hosts_open: usize,
+    /// Calls at a time to the host that was throttled most.
+    pub least_places: usize,
+    /// Connections to all hosts.
+    pub connections: usize,
+    /// Access keys that are known.
+    pub known_keys: usize,
+}
+
+/// Who knows the [`StsState`]. It is asked when metrics are, so that nothing is counted where calls are made.
+pub trait StsGauges: fmt::Debug + Send + Sync {
+    /// The state; none once there is nobody who asks STS.
+    fn state(&self) -> Option<StsState>;
+}
+
+/// The gauges of an [`StsState`].
+#[derive(Debug)]
+struct StsGaugeFamilies {
+    in_flight: Family<Label, Gauge>,
+    waiting: Family<Label, Gauge>,
+    hosts: Family<Label, Gauge>,
+    least_places: Gauge,
+    connections: Gauge,
+    known_keys: Gauge,
+}
+
+impl StsGaugeFamilies {
+    fn register(ours: &mut Registry) -> Self {
+        let gauges = Self {
+            in_flight: Family::default(),
+            waiting: Family::default(),
+            hosts: Family::default(),
+            least_places: Gauge::default(),
+            connections: Gauge::default(),
+            known_keys: Gauge::default(),
+        };
+        ours.register("sts_in_flight", "Calls to STS under way, by lane", gauges.in_flight.clone());
+        ours.register("sts_waiting", "Calls that wait for a place, by lane", gauges.waiting.clone());
+        ours.register("sts_hosts", "Hosts of STS, by the state of their breaker", gauges.hosts.clone());
+        ours.register("sts_least_places", "Calls at a time to the host that was throttled most", gauges.least_places.clone());
+        ours.register("sts_connections", "Connections to STS", gauges.connections.clone());
+        ours.register("sts_known_keys", "Access keys whose last proof was mapped", gauges.known_keys.clone());
+        gauges
+    }
+
+    fn show(&self, state: &StsState) {
+        let set = |gauge: &Gauge, value: usize| {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        for (index, lane) in ["known", "other"].into_iter().enumerate() {
+            set(&self.in_flight.get_or_create(&[("lane", lane)]), state.in_flight[index]);
+            set(&self.waiting.get_or_create(&[("lane", lane)]), state.waiting[index]);
+        }
+        for (breaker, hosts) in [("closed", state.hosts_closed), ("half_open", state.hosts_half_open), ("open", state.hosts_open)] {
+            set(&self.hosts.get_or_create(&[("breaker", breaker)]), hosts);
+        }
+        set(&self.least_places, state.least_places);
+        set(&self.connections, state.connections);
+        set(&self.known_keys, state.known_keys);
+    }
+}
+
 /// All counters and histograms of one server.
 #[derive(Debug)]
 pub struct Metrics {
@@ -122,6 +197,13 @@ pub struct Metrics {
     connections_refused: Counter,
     log_lines_left_out: Counter,
     cache: CacheMetrics,
+    sts_lane_refusals: Family<Label, Counter>,
+    sts_new_hosts_refused: Counter,
+    sts_retries: Counter,
+    sts_retry_budget_exhausted: Counter,
+    sts_clock_skew: Gauge,
+    sts_gauges: StsGaugeFamilies,
+    sts: OnceLock<Box<dyn StsGauges>>,
 }
 
 impl Metrics {
@@ -153,6 +235,21 @@ impl Metrics {
         let log_lines_left_out = Counter::default();
         ours.register("log_lines_left_out", "Log lines about denied requests that were not written", log_lines_left_out.clone());
         let cache = CacheMetrics::register(ours);
+        let sts_lane_refusals = Family::default();
+        ours.register("sts_lane_refusals", "Calls to STS that found no place, by lane", sts_lane_refusals.clone());
+        let sts_new_hosts_refused = Counter::default();
+        ours.register("sts_new_hosts_refused", "Hosts that were not asked, for nobody knows them", sts_new_hosts_refused.clone());
+        let sts_retries = Counter::default();
+        ours.register("sts_retries", "Calls to STS that were made a second time", sts_retries.clone());
+        let sts_retry_budget_exhausted = Counter::default();
+        ours.register(
+            "sts_retry_budget_exhausted",
+            "Calls to STS that were not made a second time, for there were too many of these",
+            sts_retry_budget_exhausted.clone(),
+        );
+        let sts_clock_skew = Gauge::default();
+        ours.register("sts_clock_skew_seconds", "How far our clock is ahead of that of STS", sts_clock_skew.clone());
+        let sts_gauges = StsGaugeFamilies::register(ours);
 
         // Made once: a request then takes no look-up in the family.
         let latency = AuthResult::ALL.map(|result| latency.get_or_create_owned(&[("result", result.label())]));
@@ -168,6 +265,13 @@ impl Metrics {
             connections_refused,
             log_lines_left_out,
             cache,
+            sts_lane_refusals,
+            sts_new_hosts_refused,
+            sts_retries,
+            sts_retry_budget_exhausted,
+            sts_clock_skew,
+            sts_gauges,
+            sts: OnceLock::new(),
         }
     }
 
@@ -236,10 +340,44 @@ impl Metrics {
         self.log_lines_left_out.inc_by(lines);
     }
 
+    /// A call to STS found no place in its lane, `known` or `other`.
+    pub fn sts_lane_refused(&self, lane: &'static str) {
+        self.sts_lane_refusals.get_or_create(&[("lane", lane)]).inc();
+    }
+
+    /// A host was not asked, for too many that nobody knows came lately.
+    pub fn sts_new_host_refused(&self) {
+        self.sts_new_hosts_refused.inc();
+    }
+
+    /// A call to STS is made a second time.
+    pub fn sts_retried(&self) {
+        self.sts_retries.inc();
+    }
+
+    /// A call to STS would have been made a second time.
+    pub fn sts_retry_budget_exhausted(&self) {
+        self.sts_retry_budget_exhausted.inc();
+    }
+
+    /// Our clock is so many seconds ahead of that of STS; negative: behind.
+    pub fn sts_clock_skew(&self, ahead_secs: i64) {
+        self.sts_clock_skew.set(ahead_secs);
+    }
+
+    /// Shows from now on what `gauges` says; the first one counts.
+    pub fn show_sts(&self, gauges: Box<dyn StsGauges>) {
+        // A second client of STS in one server is nobody's plan; its calls are counted like the first one's.
+        let _ = self.sts.set(gauges);
+    }
+
     /// Everything in Prometheus' text format, of type [`CONTENT_TYPE`].
     #[must_use]
     pub fn encode(&self) -> String {
         self.cache.refresh();
+        if let Some(state) = self.sts.get().and_then(|gauges| gauges.state()) {
+            self.sts_gauges.show(&state);
+        }
         let mut text = String::new();
         match prometheus_text::encode(&mut text, &self.registry) {
             Ok(()) => text,
@@ -264,6 +402,24 @@ mod tests {
 
     fn region(name: &str) -> StsRegion {
         StsRegion::of(&StsHost::regional(Partition::Aws, name, Fips::No).unwrap())
+    }
+
+    #[derive(Debug)]
+    struct Fixed;
+
+    impl StsGauges for Fixed {
+        fn state(&self) -> Option<StsState> {
+            Some(StsState {
+                in_flight: [3, 61],
+                waiting: [0, 17],
+                hosts_closed: 2,
+                hosts_half_open: 0,
+                hosts_open: 1,
+                least_places: 32,
+                connections: 65,
+                known_keys: 400,
+            })
+        }
     }
 
     #[test]
@@ -317,9 +473,18 @@ mod tests {
         metrics.panicked();
         metrics.connection_refused();
         metrics.log_lines_left_out(7);
+        metrics.sts_lane_refused("other");
+        metrics.sts_new_host_refused();
+        metrics.sts_retried();
+        metrics.sts_retry_budget_exhausted();
+        metrics.sts_clock_skew(-3);
+        metrics.show_sts(Box::new(Fixed));
         let text = metrics.encode();
         // Five of the six histograms are all zero.
-        let seen: Vec<_> = text.lines().filter(|line| !line.contains("result=") || line.contains("success")).collect();
+        let mut seen: Vec<_> = text.lines().filter(|line| !line.contains("result=") || line.contains("success")).collect();
+        // Series of one name come in any order.
+        let name = |line: &str| line.split('{').next().map(str::to_owned);
+        seen.chunk_by_mut(|one, next| name(one) == name(next)).for_each(<[&str]>::sort_unstable);
         insta::assert_snapshot!(seen.join("\n").replace(env!("CARGO_PKG_VERSION"), "<version>"));
     }
 }

@@ -92,9 +92,24 @@ pub(super) struct Own {
     /// Longest time for one attempt at STS [default: 2s]
     #[arg(long, value_name = "DURATION")]
     pub(super) sts_attempt_timeout: Option<String>,
-    /// Calls to STS at one time [default: 64]
+    /// Longest time for DNS and TCP on the way to STS [default: 1s]
+    #[arg(long, value_name = "DURATION")]
+    pub(super) sts_connect_timeout: Option<String>,
+    /// Calls to one host of STS at one time; over all hosts, as many for known access keys and as many for all others [default: 64]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) sts_max_in_flight: Option<String>,
+    /// How long a call to STS waits for its place before it is refused with 503 [default: 500ms]
+    #[arg(long, value_name = "DURATION")]
+    pub(super) sts_max_wait: Option<String>,
+    /// Calls to STS that wait at one time: so many of known access keys, and so many of all others [default: 256]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(super) sts_max_queued: Option<String>,
+    /// Access keys to remember as known: those whose last proof was mapped, for a day [default: 8192]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(super) sts_max_known_keys: Option<String>,
+    /// How many of the calls to STS may be made a second time after a reset, a time-out or a 5xx [default: 10%]
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true)]
+    pub(super) sts_retry_budget: Option<String>,
     /// Calls a second to STS over all hosts, or none [default: none]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) sts_rate: Option<String>,
@@ -119,7 +134,7 @@ pub(super) struct Own {
     /// Take * and ? in rolearn and userarn as patterns [default: false]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean)]
     pub(super) arn_patterns: Option<bool>,
-    /// Our own region [default: the file's region, AWS_REGION, AWS_DEFAULT_REGION]
+    /// Our own region [default: the file's region, AWS_REGION, AWS_DEFAULT_REGION, the metadata service of the machine]
     #[arg(long, value_name = "REGION")]
     pub(super) region: Option<String>,
     /// Certificates that clients of /authenticate must be signed by
@@ -205,11 +220,16 @@ impl Server {
             sts_attempt_timeout: own.sts_attempt_timeout,
             sts_burst: own.sts_burst,
             sts_ca_file: own.sts_ca_file,
+            sts_connect_timeout: own.sts_connect_timeout,
             sts_deadline: own.sts_deadline,
             sts_endpoints: own.sts_endpoints,
             sts_max_in_flight: own.sts_max_in_flight,
+            sts_max_known_keys: own.sts_max_known_keys,
+            sts_max_queued: own.sts_max_queued,
+            sts_max_wait: own.sts_max_wait,
             sts_rate: own.sts_rate,
             sts_regions: own.sts_regions,
+            sts_retry_budget: own.sts_retry_budget,
             webhook_client_certificate: own.webhook_client_certificate,
             webhook_client_key: own.webhook_client_key,
             worker_threads: own.worker_threads,

@@ -52,6 +52,7 @@ pub(crate) fn command(folder: &Path, config: &str, port: u16) -> Command {
         .arg(folder)
         .env_clear()
         .env("HOME", "/nonexistent")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

@@ -24,7 +24,7 @@ pub use log::LogSettings;
 pub use network::AdminAddress;
 pub use settings::{
     AdminSettings, AnswerSettings, BootstrapSettings, BoundSettings, CacheSettings, Config, Ec2Settings, KubernetesSettings,
-    ListenSettings, OfflineSettings, ProverKind, RateSettings, StsSettings,
+    ListenSettings, OfflineSettings, ProverKind, StsSettings,
 };
 
 use crate::document::tree::{self, DOCUMENT_MAX_BYTES};

@@ -17,7 +17,7 @@ use super::layer::{Environment, Overrides, flag, list, some, variable};
 use super::network::{AdminAddress, address, admin_address, hostname};
 use super::settings::{
     AdminSettings, AnswerSettings, BootstrapSettings, BoundSettings, CacheSettings, Config, Ec2Settings, KubernetesSettings,
-    ListenSettings, OfflineSettings, ProverKind, RateSettings, StsSettings,
+    ListenSettings, OfflineSettings, ProverKind, StsSettings,
 };
 use crate::document::reader::{Span, boolean, distance, duration, integer, size_bytes};
 use crate::document::{Field, Findings, Place, Section, Shown, Text};
@@ -25,7 +25,7 @@ use crate::http::respond::DenyStatus;
 use crate::http::webhook::{AccessLog, BODY_MAX_BYTES};
 use crate::mapping::file::{self, account_ids, partition_named};
 use crate::mapping::{Backend, BackendMode, Snapshot};
-use crate::prover::sts::{EndpointError, Endpoints};
+use crate::prover::sts::{self, EndpointError, Endpoints, Imds, Rate};
 
 /// upstream: `DefaultPort` in cmd/aws-iam-authenticator/server.go.
 const DEFAULT_PORT: u16 = 21362;
@@ -54,6 +54,12 @@ const COUNT_MOST: u32 = 1 << 20;
 
 /// More threads than any machine has processors.
 const WORKER_THREADS_MOST: u16 = 1024;
+
+/// Calls that wait: each holds some kilobytes.
+const QUEUED_MOST: u16 = 16_384;
+
+/// Access keys that are known: some 70 MB of them.
+const KNOWN_KEYS_MOST: u32 = 1_000_000;
 
 /// The reader of the server's settings, with what all parts of it need.
 struct Reader<'a> {
@@ -85,6 +91,7 @@ impl<'a> Reader<'a> {
         let clock_skew = self.read("--clock-skew", o.clock_skew.as_ref(), &mut server, "clockSkew", skew);
         let (provers, offline) = self.provers(&mut server);
         let arn_patterns = self.switch(o.arn_patterns, &mut server, "arnPatterns", false);
+        let region_source = self.region_source(region.as_ref(), &provers);
         let options = file::Options { partition, arn_patterns, sso: feature_gates.sso_entries() };
         let config = Config {
             cluster_id,
@@ -94,6 +101,7 @@ impl<'a> Reader<'a> {
             offline,
             sts: self.sts(server.section("sts"), partition, region.as_deref()),
             region,
+            region_source,
             cache: self.cache(server.section("cache")),
             bounds: self.bounds(&mut server),
             listen: self.listen(&mut server),
@@ -171,6 +179,20 @@ impl<'a> Reader<'a> {
         Some(name)
     }
 
+    /// The machine, where nobody has told the region, and nobody has forbidden to ask. A server that asks nobody else asks no machine either.
+    fn region_source(&self, region: Option<&String>, provers: &[ProverKind]) -> Option<Imds> {
+        let disabled = self.environment.aws_ec2_metadata_disabled.as_ref().is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        if region.is_some() || disabled || !provers.contains(&ProverKind::Sts) {
+            return None;
+        }
+        match variable("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.environment.aws_ec2_metadata_service_endpoint.as_ref()) {
+            Some(url) => {
+                url.read(self.findings, |url| Imds::parse(url).ok_or_else(|| format!("expected http://host:port, found {}", Shown(url))))
+            }
+            None => Some(Imds::link_local()),
+        }
+    }
+
     fn provers(&self, server: &mut Section<'a>) -> (Vec<ProverKind>, Option<OfflineSettings>) {
         let mut section = server.section("offline");
         let bundle = Self::text("--offline-bundle", self.overrides.offline_bundle.as_ref(), &mut section, "bundle");
@@ -228,37 +250,75 @@ impl<'a> Reader<'a> {
         let ca_file = Self::text("--sts-ca-file", o.sts_ca_file.as_ref(), &mut section, "caFile");
         let bundle = variable("AWS_CA_BUNDLE", self.environment.aws_ca_bundle.as_ref());
         let field = section.take("regions");
-        let regions = list("--sts-regions", &o.sts_regions, field.as_ref());
-        if let Some(first) = regions.as_ref().and_then(|regions| regions.first()) {
-            self.findings.warn(first.place.clone(), "has no effect yet: the regions that are asked are bounded by a later version");
-        }
-        let regions = regions.map(|regions| regions.iter().filter_map(|name| self.sts_region(name, partition, region)).collect());
+        let regions = self.sts_regions(field.as_ref(), partition, region);
 
         let spans = |most| duration(Duration::from_millis(1)..=most);
         let deadline = self.read("--sts-deadline", o.sts_deadline.as_ref(), &mut section, "deadline", spans(DEADLINE_MOST));
         let deadline = deadline.unwrap_or(Duration::from_secs(5));
-        let attempt = Self::text("--sts-attempt-timeout", o.sts_attempt_timeout.as_ref(), &mut section, "attemptTimeout");
-        let attempt_timeout = attempt.and_then(|text| {
-            let value = text.read(self.findings, spans(DEADLINE_MOST))?;
-            if value > deadline {
-                self.findings
-                    .error(text.place, format!("expected no more than the deadline, which is {}, found {}", Span(deadline), text.text));
+        let within = |name, given, section: &mut Section<'a>, key, least, most: Duration, whole| {
+            let text = Self::text(name, given, section, key)?;
+            let value = text.read(self.findings, duration(least..=DEADLINE_MOST))?;
+            if value > most {
+                self.findings.error(text.place, format!("expected no more than {whole}, which is {}, found {}", Span(most), text.text));
             }
             Some(value)
-        });
-        let most_in_flight =
+        };
+        let (some_time, the_deadline) = (Duration::from_millis(1), "the deadline");
+        let attempt_timeout = within(
+            "--sts-attempt-timeout",
+            o.sts_attempt_timeout.as_ref(),
+            &mut section,
+            "attemptTimeout",
+            some_time,
+            deadline,
+            the_deadline,
+        );
+        let attempt_timeout = attempt_timeout.unwrap_or_else(|| Duration::from_secs(2).min(deadline));
+        let connect_timeout = within(
+            "--sts-connect-timeout",
+            o.sts_connect_timeout.as_ref(),
+            &mut section,
+            "connectTimeout",
+            some_time,
+            attempt_timeout,
+            "the time of an attempt",
+        );
+        let max_wait = within("--sts-max-wait", o.sts_max_wait.as_ref(), &mut section, "maxWait", Duration::ZERO, deadline, the_deadline);
+        let max_in_flight =
             self.read("--sts-max-in-flight", o.sts_max_in_flight.as_ref(), &mut section, "maxInFlight", integer(1..=IN_FLIGHT_MOST));
+        let max_queued = self.read("--sts-max-queued", o.sts_max_queued.as_ref(), &mut section, "maxQueued", integer(0..=QUEUED_MOST));
+        let max_known_keys =
+            self.read("--sts-max-known-keys", o.sts_max_known_keys.as_ref(), &mut section, "maxKnownKeys", integer(0..=KNOWN_KEYS_MOST));
+        let retry_percent = self.read("--sts-retry-budget", o.sts_retry_budget.as_ref(), &mut section, "retryBudget", percent);
         let rate = self.rate(&mut section);
         section.finish();
+        let usual = sts::Config::default();
         StsSettings {
             endpoints,
             ca_files: bundle.iter().chain(&ca_file).filter_map(|text| self.existing(text)).collect(),
             regions,
             deadline,
-            attempt_timeout: attempt_timeout.unwrap_or_else(|| Duration::from_secs(2).min(deadline)),
-            max_in_flight: most_in_flight.unwrap_or(64).into(),
+            attempt_timeout,
+            connect_timeout: connect_timeout.unwrap_or_else(|| usual.connect_timeout.min(attempt_timeout)),
+            max_in_flight: max_in_flight.map_or(usual.max_in_flight, usize::from),
+            max_wait: max_wait.unwrap_or_else(|| usual.max_wait.min(deadline)),
+            max_queued: max_queued.map_or(usual.max_queued, usize::from),
+            max_known_keys: max_known_keys.map_or(usual.max_known_keys, |most: u32| usize::try_from(most).unwrap_or(usize::MAX)),
+            retry_percent: retry_percent.unwrap_or(usual.retry_percent),
             rate,
         }
+    }
+
+    /// The regions that may be asked. An empty flag takes the file's away; an empty list in the file would leave none.
+    fn sts_regions(&self, field: Option<&Field<'a>>, partition: Partition, own: Option<&str>) -> Option<Vec<String>> {
+        let regions = list("--sts-regions", &self.overrides.sts_regions, field)?;
+        if regions.is_empty() {
+            if let Some(field) = field.filter(|_| self.overrides.sts_regions.is_empty()) {
+                field.error("expected at least one region");
+            }
+            return None;
+        }
+        Some(regions.iter().filter_map(|name| self.sts_region(name, partition, own)).collect())
     }
 
     fn endpoints(&self, section: &mut Section<'a>, hosts: &StsHosts<'_>) -> Endpoints {
@@ -296,11 +356,10 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn rate(&self, section: &mut Section<'a>) -> Option<RateSettings> {
+    fn rate(&self, section: &mut Section<'a>) -> Option<Rate> {
         let rate = Self::text("--sts-rate", self.overrides.sts_rate.as_ref(), section, "rate").filter(|text| text.text != "none");
         let burst = Self::text("--sts-burst", self.overrides.sts_burst.as_ref(), section, "burst");
         let per_second = rate.and_then(|text| {
-            self.findings.warn(text.place.clone(), "has no effect yet: the rate of calls is bounded by a later version");
             text.read(self.findings, |text| {
                 integer(1..=RATE_MOST)(text).map_err(|_| format!("expected none or a number from 1 to {RATE_MOST}, found {}", Shown(text)))
             })
@@ -309,7 +368,7 @@ impl<'a> Reader<'a> {
             self.findings.warn(burst.place.clone(), "has no effect without a rate");
         }
         let burst = burst.and_then(|text| text.read(self.findings, integer(1..=RATE_MOST)));
-        per_second.map(|per_second| RateSettings { per_second, burst: burst.unwrap_or(per_second) })
+        per_second.map(|per_second| Rate { per_second, burst: burst.unwrap_or(per_second) })
     }
 
     fn cache(&self, mut section: Section<'a>) -> CacheSettings {
@@ -539,6 +598,12 @@ impl<'a> Reader<'a> {
             self.findings.warn(text.place, "is for clients, and the server ignores it: use server.sts.endpoints");
         }
     }
+}
+
+/// A share, such as `10%`.
+fn percent(text: &str) -> Result<u32, String> {
+    let share = text.strip_suffix('%').and_then(|number| integer(0..=100)(number).ok());
+    share.ok_or_else(|| format!("expected a percentage from 0% to 100%, found {}", Shown(text)))
 }
 
 fn path(text: Text) -> PathBuf {

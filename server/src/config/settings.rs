@@ -11,7 +11,7 @@ use super::network::AdminAddress;
 use crate::http::respond::DenyStatus;
 use crate::http::webhook::AccessLog;
 use crate::mapping::Snapshot;
-use crate::prover::sts::Endpoints;
+use crate::prover::sts::{Endpoints, Imds, Rate};
 
 /// The settings of `server` and `init`.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Config {
     pub partition: Partition,
     /// Our own region, if anybody has told it.
     pub region: Option<String>,
+    /// Whom to ask for it, if nobody has.
+    pub region_source: Option<Imds>,
     /// `server.clockSkew`: how far ahead of our clock X-Amz-Date may lie.
     pub clock_skew: Duration,
     /// `server.provers`, in order; at least one.
@@ -81,19 +83,20 @@ pub struct StsSettings {
     pub deadline: Duration,
     /// For each attempt; no longer than the deadline.
     pub attempt_timeout: Duration,
-    /// Calls at one time, over all hosts.
+    /// For DNS and TCP; no longer than an attempt.
+    pub connect_timeout: Duration,
+    /// Calls at one time to one host.
     pub max_in_flight: usize,
+    /// How long a call waits for a place.
+    pub max_wait: Duration,
+    /// How many wait in each of the two lanes.
+    pub max_queued: usize,
+    /// How many access keys are remembered as known.
+    pub max_known_keys: usize,
+    /// Calls that are made a second time, in percent.
+    pub retry_percent: u32,
     /// Calls a second, over all hosts; none: as many as there are.
-    pub rate: Option<RateSettings>,
-}
-
-/// A rate with its burst.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct RateSettings {
-    /// Calls a second.
-    pub per_second: u32,
-    /// Calls at once after a pause.
-    pub burst: u32,
+    pub rate: Option<Rate>,
 }
 
 /// The cache of identities.

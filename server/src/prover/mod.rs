@@ -20,7 +20,7 @@ use arngate_core::{ClusterId, Error, Partition, Policy, PresignedUrl, StsHosts, 
 use bytes::Bytes;
 
 use self::offline::{Keyring, Verdict};
-use self::sts::{AnswerError, Client, Failure, StsError};
+use self::sts::{AnswerError, Client, Failure, KnownKeys, OwnRegion, StsError};
 use self::verified_identity::{Claim, Told};
 use crate::clock::Now;
 
@@ -102,7 +102,7 @@ pub enum ChainError {
 pub struct Realm {
     cluster_id: Arc<str>,
     partition: Partition,
-    own_region: Option<Box<str>>,
+    own_region: OwnRegion,
     max_ahead_secs: u32,
     chain: Chain,
 }
@@ -124,7 +124,19 @@ impl Realm {
         chain: Chain,
     ) -> Result<Self, ClusterIdError> {
         let cluster_id = ClusterId::parse(cluster_id)?.as_str().into();
-        Ok(Self { cluster_id, partition, own_region: own_region.map(Into::into), max_ahead_secs, chain })
+        Ok(Self { cluster_id, partition, own_region: OwnRegion::told(own_region), max_ahead_secs, chain })
+    }
+
+    /// The same, in a region that may only be learnt later.
+    #[must_use]
+    pub fn with_own_region(self, own_region: OwnRegion) -> Self {
+        Self { own_region, ..self }
+    }
+
+    /// Where the server itself runs.
+    #[must_use]
+    pub const fn own_region(&self) -> &OwnRegion {
+        &self.own_region
     }
 
     /// The cluster.
@@ -142,7 +154,7 @@ impl Realm {
     /// The hosts that a token may be for.
     #[must_use]
     pub fn hosts(&self) -> StsHosts<'_> {
-        StsHosts::new(self.partition).with_own_region(self.own_region.as_deref())
+        StsHosts::new(self.partition).with_own_region(self.own_region.get())
     }
 
     /// Who proves.
@@ -158,6 +170,15 @@ impl Realm {
         self.chain.provers().iter().fold(0, |sum: u64, prover| match prover {
             Prover::Offline(keyring) => sum.wrapping_add(keyring.generation()),
             Prover::Sts(_) => sum,
+        })
+    }
+
+    /// Whose keys STS has proved and the mappings have let in; none where STS is not asked.
+    #[must_use]
+    pub fn known_keys(&self) -> Option<&KnownKeys> {
+        self.chain.provers().iter().find_map(|prover| match prover {
+            Prover::Offline(_) => None,
+            Prover::Sts(client) => Some(client.known_keys()),
         })
     }
 
@@ -199,7 +220,7 @@ impl Realm {
     /// Whether a host that is missing from DNS tells of our network rather than of the token: it is one that we know to exist.
     fn must_exist(&self, request: &StsRequest<'_>) -> bool {
         let host = request.url().host();
-        host.is_global() || host.known_region().is_some() || self.own_region.as_deref() == Some(host.region())
+        host.is_global() || host.known_region().is_some() || self.own_region.get() == Some(host.region())
     }
 }
 
@@ -252,7 +273,7 @@ fn prove_offline(realm: &Realm, keyring: &Keyring, request: &StsRequest<'_>, now
 
 async fn prove_by_sts(realm: &Realm, client: &Client, token: &OwnedToken, now: Now) -> Result<VerifiedIdentity, ProveError> {
     let (claim, must_exist, call) =
-        realm.with_request(token, now, |request| (Claim::of(request), realm.must_exist(request), client.caller_identity(request)))?;
+        realm.with_request(token, now, |request| (Claim::of(request), realm.must_exist(request), client.caller_identity(request, now)))?;
     let told = match call.await {
         Ok(told) => told,
         Err(StsError { host, failure: Failure::NoSuchHost }) if !must_exist => return Err(ProveError::NoSuchHost { host }),

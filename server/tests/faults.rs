@@ -348,6 +348,38 @@ async fn a_flood_of_good_tokens_that_nobody_has_mapped_costs_those_who_are_known
     assert_eq!(fixture.sts().calls_of(alice.access_key_id()), 1);
 }
 
+#[tokio::test]
+async fn whoever_is_known_waits_for_no_flood_of_strangers() {
+    let fixture = Fixture::start(Setup { places: Some(8), ..Setup::default() }).await;
+    let (alice, session) = (Credential::example_user(), fixture.connect().await);
+    assert_alice(&session.review(&fixture.token(&alice)).await);
+
+    // Half of them have good keys that nobody has mapped, half have made theirs up.
+    let mut strangers = people(&fixture, 30);
+    strangers.extend((0..30).map(|index| support::user(&format!("AKIAFORGED{index:010}"), "nobody")));
+    let gate = fixture.sts().hold();
+    let flood: Vec<_> = strangers.iter().map(|stranger| tokio::spawn(session.review(&fixture.token(stranger)))).collect();
+    fixture.wait_for_waiters(60).await;
+    gate.wait_held(8).await;
+    let before = fixture.sts().calls();
+
+    let known = tokio::spawn(session.review(&fixture.later_token(&alice, 1)));
+    fixture.wait_for_waiters(61).await;
+    // One place after the other becomes free; hers is among the first, whoever was there before her.
+    let mut freed = 0;
+    while fixture.sts().calls_of(alice.access_key_id()) < 2 {
+        gate.pass(1);
+        freed += 1;
+        assert!(freed <= 3, "{freed} of those who came before her were served first");
+        fixture.sts().wait_for_calls(before + freed).await;
+    }
+    gate.open();
+    assert_alice(&known.await.unwrap());
+    let replies: Vec<_> = join_all(flood).await.into_iter().map(Result::unwrap).collect();
+    assert!(replies.iter().all(|reply| reply.arn().is_none()));
+    assert_eq!(fixture.sts().calls(), 62);
+}
+
 /// What goes wrong between two rounds of questions.
 #[derive(Debug)]
 enum Fault {

@@ -56,6 +56,8 @@ pub struct Setup {
     /// Whoever proves a token by STS panics once it has answered.
     pub panics: bool,
     pub quick_time_outs: bool,
+    /// So many calls of STS at a time, and all the time in the world for each.
+    pub places: Option<usize>,
     pub scrubbed: bool,
     /// Everybody of the examples' account is mapped, to his ARN.
     pub whole_account: bool,
@@ -72,6 +74,7 @@ impl Default for Setup {
             sts_unreachable: false,
             panics: false,
             quick_time_outs: false,
+            places: None,
             scrubbed: false,
             whole_account: false,
             cache: identity_cache::Settings::default(),
@@ -388,6 +391,10 @@ fn chain(setup: &Setup, fake: &FakeSts, metrics: &Arc<Metrics>, keyring: &Arc<Ke
         if setup.quick_time_outs {
             config.attempt_timeout = Duration::from_millis(200);
             config.deadline = Duration::from_millis(400);
+        }
+        if let Some(places) = setup.places {
+            let patience = Duration::from_secs(120);
+            config = Config { max_in_flight: places, deadline: patience, attempt_timeout: patience, max_wait: patience, ..config };
         }
         let observer: Arc<dyn Observer> = if setup.panics { Arc::clone(panics) as _ } else { Arc::clone(metrics) as _ };
         provers.push(Prover::Sts(Client::new(config, observer).unwrap()));

@@ -44,6 +44,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 /// 2026-11-24T12:00:00Z: when everything here happens, until a test moves the clock.
 pub const NOON: UnixSeconds = UnixSeconds::new(1_795_521_600);
 pub const CLUSTER: &str = "prod.example.com";
+/// Longest wait for something that must come: a bound, not a measure.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Whose credentials the examples are.
 pub const ACCOUNT: &str = "123456789012";
 const REGION: &str = "us-east-1";
@@ -260,10 +262,14 @@ impl Fixture {
 
     /// Waits until so many requests wait for proofs.
     pub async fn wait_for_waiters(&self, waiters: usize) {
-        while self.cluster.flights.counts().waiters != waiters {
-            // Lets the runtime see to the connections; the test ends only if they do.
-            tokio::task::yield_now().await;
-        }
+        let there = async {
+            while self.cluster.flights.counts().waiters != waiters {
+                // Lets the runtime see to the connections.
+                tokio::task::yield_now().await;
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, there).await;
+        assert!(found.is_ok(), "{waiters} should wait, and {:?}", self.cluster.flights.counts());
     }
 
     pub fn sts(&self) -> &FakeSts {

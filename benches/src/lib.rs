@@ -4,6 +4,7 @@
 //! Names are `module/operation/case`. Each function's answer is asserted once, by the tests below.
 
 pub mod hit;
+pub mod identity;
 
 use std::fmt;
 

@@ -24,7 +24,8 @@ use crate::flight::{Boarded, Full, Passenger, Waiter};
 use crate::identity_cache::{Digest, Found};
 use crate::mapping::{BackendMode, Mapped, Outcome as LookUp};
 use crate::metrics::Way;
-use crate::prover::{self, Outcome, OwnedToken, ProveError, VerifiedIdentity};
+use crate::prover::sts::KnownKeys;
+use crate::prover::{self, Outcome, OwnedToken, ProveError, Source, VerifiedIdentity};
 
 /// Why somebody is not let in.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -191,7 +192,9 @@ pub fn identify(cluster: &Arc<Cluster>, token: &[u8], now: Now) -> Question {
         let kept = proved.map(|identity| keep(cluster, digest, identity));
         return Question::answered(Way::Miss, kept.map_err(AuthError::from));
     }
-    let passenger = Passenger::Known;
+    // What the token says of itself; the lanes behind give nobody more than his share of it.
+    let is_known = |keys: &KnownKeys| keys.is_known(request.url().access_key_id().as_str(), now.monotonic);
+    let passenger = if cluster.realm.known_keys().is_some_and(is_known) { Passenger::Known } else { Passenger::Stranger };
     let known = || match cluster.identities.get(&digest, now) {
         Found::Fresh(identity) => Some(Ok(identity)),
         Found::Stale(_) | Found::Missing => cluster.identities.refusal(&digest, now).map(Err),
@@ -210,11 +213,24 @@ pub fn identify(cluster: &Arc<Cluster>, token: &[u8], now: Now) -> Question {
 /// A proof from its begin to where its result is kept.
 async fn fly(cluster: Arc<Cluster>, digest: Digest, token: OwnedToken, now: Now) -> Landed {
     match prover::prove(Arc::clone(&cluster.realm), token, now).await {
-        Ok(identity) => Ok(keep(&cluster, digest, identity)),
+        Ok(identity) => {
+            if let (Source::Sts, Some(keys)) = (identity.source(), cluster.realm.known_keys()) {
+                keys.proved(identity.access_key_id(), is_let_in(&cluster, &identity), now.monotonic);
+            }
+            Ok(keep(&cluster, digest, identity))
+        }
         Err(error) => {
             cluster.identities.failed(digest, &error, cluster.clock.now());
             Err(error)
         }
+    }
+}
+
+/// Whether the mappings in force let an identity in; if they want to know more first, it is one of ours.
+fn is_let_in(cluster: &Cluster, identity: &VerifiedIdentity) -> bool {
+    match cluster.mappings.current().look_up(&identity.identity(), identity.access_key_id()) {
+        LookUp::AccountMapped(_) | LookUp::Mapped(_) | LookUp::NeedsEc2 { .. } => true,
+        LookUp::NotAnInstance { .. } | LookUp::NotMapped | LookUp::Reserved { .. } => false,
     }
 }
 

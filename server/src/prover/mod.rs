@@ -20,7 +20,7 @@ use arngate_core::{ClusterId, Error, Partition, Policy, PresignedUrl, StsHosts, 
 use bytes::Bytes;
 
 use self::offline::{Keyring, Verdict};
-use self::sts::{AnswerError, Client, Failure, OwnRegion, StsError};
+use self::sts::{AnswerError, Client, Failure, KnownKeys, OwnRegion, StsError};
 use self::verified_identity::{Claim, Told};
 use crate::clock::Now;
 
@@ -170,6 +170,15 @@ impl Realm {
         self.chain.provers().iter().fold(0, |sum: u64, prover| match prover {
             Prover::Offline(keyring) => sum.wrapping_add(keyring.generation()),
             Prover::Sts(_) => sum,
+        })
+    }
+
+    /// Whose keys STS has proved and the mappings have let in; none where STS is not asked.
+    #[must_use]
+    pub fn known_keys(&self) -> Option<&KnownKeys> {
+        self.chain.provers().iter().find_map(|prover| match prover {
+            Prover::Offline(_) => None,
+            Prover::Sts(client) => Some(client.known_keys()),
         })
     }
 

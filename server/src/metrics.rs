@@ -13,11 +13,7 @@ mod cache;
 mod sts;
 
 use std::fmt;
-<<<<<<< HEAD
-use std::sync::{Arc, OnceLock};
-=======
 use std::sync::Arc;
->>>>>>> sts
 
 use arngate_core::StsHost;
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder, prometheus_text};
@@ -129,17 +125,7 @@ pub struct Metrics {
     connections_refused: Counter,
     log_lines_left_out: Counter,
     cache: CacheMetrics,
-<<<<<<< HEAD
-    sts_lane_refusals: Family<Label, Counter>,
-    sts_new_hosts_refused: Counter,
-    sts_retries: Counter,
-    sts_retry_budget_exhausted: Counter,
-    sts_clock_skew: Gauge,
-    sts_gauges: StsGaugeFamilies,
-    sts: OnceLock<Box<dyn StsGauges>>,
-=======
     sts: StsMetrics,
->>>>>>> sts
 }
 
 impl Metrics {
@@ -171,25 +157,7 @@ impl Metrics {
         let log_lines_left_out = Counter::default();
         ours.register("log_lines_left_out", "Log lines about denied requests that were not written", log_lines_left_out.clone());
         let cache = CacheMetrics::register(ours);
-<<<<<<< HEAD
-        let sts_lane_refusals = Family::default();
-        ours.register("sts_lane_refusals", "Calls to STS that found no place, by lane", sts_lane_refusals.clone());
-        let sts_new_hosts_refused = Counter::default();
-        ours.register("sts_new_hosts_refused", "Hosts that were not asked, for nobody knows them", sts_new_hosts_refused.clone());
-        let sts_retries = Counter::default();
-        ours.register("sts_retries", "Calls to STS that were made a second time", sts_retries.clone());
-        let sts_retry_budget_exhausted = Counter::default();
-        ours.register(
-            "sts_retry_budget_exhausted",
-            "Calls to STS that were not made a second time, for there were too many of these",
-            sts_retry_budget_exhausted.clone(),
-        );
-        let sts_clock_skew = Gauge::default();
-        ours.register("sts_clock_skew_seconds", "How far our clock is ahead of that of STS", sts_clock_skew.clone());
-        let sts_gauges = StsGaugeFamilies::register(ours);
-=======
         let sts = StsMetrics::register(ours);
->>>>>>> sts
 
         // Made once: a request then takes no look-up in the family.
         let latency = AuthResult::ALL.map(|result| latency.get_or_create_owned(&[("result", result.label())]));
@@ -205,17 +173,7 @@ impl Metrics {
             connections_refused,
             log_lines_left_out,
             cache,
-<<<<<<< HEAD
-            sts_lane_refusals,
-            sts_new_hosts_refused,
-            sts_retries,
-            sts_retry_budget_exhausted,
-            sts_clock_skew,
-            sts_gauges,
-            sts: OnceLock::new(),
-=======
             sts,
->>>>>>> sts
         }
     }
 
@@ -319,13 +277,7 @@ impl Metrics {
     #[must_use]
     pub fn encode(&self) -> String {
         self.cache.refresh();
-<<<<<<< HEAD
-        if let Some(state) = self.sts.get().and_then(|gauges| gauges.state()) {
-            self.sts_gauges.show(&state);
-        }
-=======
         self.sts.refresh();
->>>>>>> sts
         let mut text = String::new();
         match prometheus_text::encode(&mut text, &self.registry) {
             Ok(()) => text,

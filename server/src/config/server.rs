@@ -49,29 +49,17 @@ const RATE_MOST: u32 = 100_000;
 /// Calls at one time: as many as there can be file descriptors by default, with room for clients.
 const IN_FLIGHT_MOST: u16 = 4096;
 
-<<<<<<< HEAD
-=======
-/// Calls that wait: each holds some kilobytes.
-const QUEUED_MOST: u16 = 16_384;
-
-/// Access keys that are known: some 70 MB of them.
-const KNOWN_KEYS_MOST: u32 = 1_000_000;
-
->>>>>>> sts
 /// Of whatever is counted in memory: more than that is no bound.
 const COUNT_MOST: u32 = 1 << 20;
 
 /// More threads than any machine has processors.
 const WORKER_THREADS_MOST: u16 = 1024;
-<<<<<<< HEAD
 
 /// Calls that wait: each holds some kilobytes.
 const QUEUED_MOST: u16 = 16_384;
 
 /// Access keys that are known: some 70 MB of them.
 const KNOWN_KEYS_MOST: u32 = 1_000_000;
-=======
->>>>>>> sts
 
 /// The reader of the server's settings, with what all parts of it need.
 struct Reader<'a> {

@@ -258,7 +258,7 @@ impl Service {
         })?);
         metrics.watch(Arc::clone(&cluster) as Arc<dyn Levels>);
         let webhook = Webhook::new(Parts {
-            cluster,
+            cluster: Arc::clone(&cluster),
             clock: self.clock,
             metrics: Arc::clone(&metrics),
             log: self.log,
@@ -266,7 +266,7 @@ impl Service {
             deny_status: self.deny_status,
             bodies: Bodies::new(self.bounds.body_bytes, metrics.bodies_refused()),
         });
-        Ok(Running { listener, tls, admin, webhook: Arc::new(webhook), metrics, ready, limits: self.limits, watch })
+        Ok(Running { cluster, listener, tls, admin, webhook: Arc::new(webhook), metrics, ready, limits: self.limits, watch })
     }
 }
 
@@ -436,6 +436,7 @@ fn sts_client(config: &Config, proxy: ProxySettings) -> sts::Config {
 /// A server that listens.
 #[derive(Debug)]
 pub struct Running {
+    cluster: Arc<Cluster>,
     listener: TcpListener,
     tls: Tls,
     admin: Option<(TcpListener, Audience)>,
@@ -460,6 +461,12 @@ impl Running {
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+    }
+
+    /// The cluster that it answers for: whoever holds it can put other mappings in force.
+    #[must_use]
+    pub fn cluster(&self) -> Arc<Cluster> {
+        Arc::clone(&self.cluster)
     }
 
     /// What it counts.

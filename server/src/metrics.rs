@@ -11,23 +11,25 @@
 
 mod cache;
 mod serving;
+mod sts;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arngate_core::{StsHost, UnixSeconds};
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder, prometheus_text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use self::cache::CacheMetrics;
 use self::serving::ServingMetrics;
+use self::sts::StsMetrics;
 
 pub use self::cache::{Level, Levels, Way};
+pub use self::sts::{StsGauges, StsState};
 
 /// The `Content-Type` of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
@@ -111,80 +113,6 @@ type Label = [(&'static str, &'static str); 1];
 /// Two labels, `ResponseCode` before `StsRegion`.
 type ResponseLabels = ([(&'static str, StatusLabel); 1], Label);
 
-/// How things are on the way to STS, at the moment when somebody looks.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct StsState {
-    /// Calls under way: of known access keys, and of others.
-    pub in_flight: [usize; 2],
-    /// Calls that wait for a place: of known access keys, and of others.
-    pub waiting: [usize; 2],
-    /// Hosts that are asked.
-    pub hosts_closed: usize,
-    /// Hosts of which one call finds out whether they answer again.
-    pub hosts_half_open: usize,
-    /// Hosts that are left alone.
-    pub hosts_open: usize,
-    /// Calls at a time to the host that was throttled most.
-    pub least_places: usize,
-    /// Connections to all hosts.
-    pub connections: usize,
-    /// Access keys that are known.
-    pub known_keys: usize,
-}
-
-/// Who knows the [`StsState`]. It is asked when metrics are, so that nothing is counted where calls are made.
-pub trait StsGauges: fmt::Debug + Send + Sync {
-    /// The state; none once there is nobody who asks STS.
-    fn state(&self) -> Option<StsState>;
-}
-
-/// The gauges of an [`StsState`].
-#[derive(Debug)]
-struct StsGaugeFamilies {
-    in_flight: Family<Label, Gauge>,
-    waiting: Family<Label, Gauge>,
-    hosts: Family<Label, Gauge>,
-    least_places: Gauge,
-    connections: Gauge,
-    known_keys: Gauge,
-}
-
-impl StsGaugeFamilies {
-    fn register(ours: &mut Registry) -> Self {
-        let gauges = Self {
-            in_flight: Family::default(),
-            waiting: Family::default(),
-            hosts: Family::default(),
-            least_places: Gauge::default(),
-            connections: Gauge::default(),
-            known_keys: Gauge::default(),
-        };
-        ours.register("sts_in_flight", "Calls to STS under way, by lane", gauges.in_flight.clone());
-        ours.register("sts_waiting", "Calls that wait for a place, by lane", gauges.waiting.clone());
-        ours.register("sts_hosts", "Hosts of STS, by the state of their breaker", gauges.hosts.clone());
-        ours.register("sts_least_places", "Calls at a time to the host that was throttled most", gauges.least_places.clone());
-        ours.register("sts_connections", "Connections to STS", gauges.connections.clone());
-        ours.register("sts_known_keys", "Access keys whose last proof was mapped", gauges.known_keys.clone());
-        gauges
-    }
-
-    fn show(&self, state: &StsState) {
-        let set = |gauge: &Gauge, value: usize| {
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        };
-        for (index, lane) in ["known", "other"].into_iter().enumerate() {
-            set(&self.in_flight.get_or_create(&[("lane", lane)]), state.in_flight[index]);
-            set(&self.waiting.get_or_create(&[("lane", lane)]), state.waiting[index]);
-        }
-        for (breaker, hosts) in [("closed", state.hosts_closed), ("half_open", state.hosts_half_open), ("open", state.hosts_open)] {
-            set(&self.hosts.get_or_create(&[("breaker", breaker)]), hosts);
-        }
-        set(&self.least_places, state.least_places);
-        set(&self.connections, state.connections);
-        set(&self.known_keys, state.known_keys);
-    }
-}
-
 /// All counters and histograms of one server.
 #[derive(Debug)]
 pub struct Metrics {
@@ -200,13 +128,7 @@ pub struct Metrics {
     serving: ServingMetrics,
     log_lines_left_out: Counter,
     cache: CacheMetrics,
-    sts_lane_refusals: Family<Label, Counter>,
-    sts_new_hosts_refused: Counter,
-    sts_retries: Counter,
-    sts_retry_budget_exhausted: Counter,
-    sts_clock_skew: Gauge,
-    sts_gauges: StsGaugeFamilies,
-    sts: OnceLock<Box<dyn StsGauges>>,
+    sts: StsMetrics,
 }
 
 impl Metrics {
@@ -239,21 +161,7 @@ impl Metrics {
         let log_lines_left_out = Counter::default();
         ours.register("log_lines_left_out", "Log lines about denied requests that were not written", log_lines_left_out.clone());
         let cache = CacheMetrics::register(ours);
-        let sts_lane_refusals = Family::default();
-        ours.register("sts_lane_refusals", "Calls to STS that found no place, by lane", sts_lane_refusals.clone());
-        let sts_new_hosts_refused = Counter::default();
-        ours.register("sts_new_hosts_refused", "Hosts that were not asked, for nobody knows them", sts_new_hosts_refused.clone());
-        let sts_retries = Counter::default();
-        ours.register("sts_retries", "Calls to STS that were made a second time", sts_retries.clone());
-        let sts_retry_budget_exhausted = Counter::default();
-        ours.register(
-            "sts_retry_budget_exhausted",
-            "Calls to STS that were not made a second time, for there were too many of these",
-            sts_retry_budget_exhausted.clone(),
-        );
-        let sts_clock_skew = Gauge::default();
-        ours.register("sts_clock_skew_seconds", "How far our clock is ahead of that of STS", sts_clock_skew.clone());
-        let sts_gauges = StsGaugeFamilies::register(ours);
+        let sts = StsMetrics::register(ours);
 
         // Made once: a request then takes no look-up in the family.
         let latency = AuthResult::ALL.map(|result| latency.get_or_create_owned(&[("result", result.label())]));
@@ -270,13 +178,7 @@ impl Metrics {
             serving,
             log_lines_left_out,
             cache,
-            sts_lane_refusals,
-            sts_new_hosts_refused,
-            sts_retries,
-            sts_retry_budget_exhausted,
-            sts_clock_skew,
-            sts_gauges,
-            sts: OnceLock::new(),
+            sts,
         }
     }
 
@@ -368,42 +270,40 @@ impl Metrics {
 
     /// A call to STS found no place in its lane, `known` or `other`.
     pub fn sts_lane_refused(&self, lane: &'static str) {
-        self.sts_lane_refusals.get_or_create(&[("lane", lane)]).inc();
+        self.sts.lane_refusals.get_or_create(&[("lane", lane)]).inc();
     }
 
     /// A host was not asked, for too many that nobody knows came lately.
     pub fn sts_new_host_refused(&self) {
-        self.sts_new_hosts_refused.inc();
+        self.sts.new_hosts_refused.inc();
     }
 
     /// A call to STS is made a second time.
     pub fn sts_retried(&self) {
-        self.sts_retries.inc();
+        self.sts.retries.inc();
     }
 
     /// A call to STS would have been made a second time.
     pub fn sts_retry_budget_exhausted(&self) {
-        self.sts_retry_budget_exhausted.inc();
+        self.sts.retry_budget_exhausted.inc();
     }
 
     /// Our clock is so many seconds ahead of that of STS; negative: behind.
     pub fn sts_clock_skew(&self, ahead_secs: i64) {
-        self.sts_clock_skew.set(ahead_secs);
+        self.sts.clock_skew.set(ahead_secs);
     }
 
     /// Shows from now on what `gauges` says; the first one counts.
     pub fn show_sts(&self, gauges: Box<dyn StsGauges>) {
         // A second client of STS in one server is nobody's plan; its calls are counted like the first one's.
-        let _ = self.sts.set(gauges);
+        let _ = self.sts.gauges.set(gauges);
     }
 
     /// Everything in Prometheus' text format, of type [`CONTENT_TYPE`].
     #[must_use]
     pub fn encode(&self) -> String {
         self.cache.refresh();
-        if let Some(state) = self.sts.get().and_then(|gauges| gauges.state()) {
-            self.sts_gauges.show(&state);
-        }
+        self.sts.refresh();
         let mut text = String::new();
         match prometheus_text::encode(&mut text, &self.registry) {
             Ok(()) => text,

@@ -91,8 +91,8 @@ impl ApiServer {
         let mut etcd = Command::new(&binaries.etcd);
         etcd.arg("--data-dir").arg(path("etcd")).args(["--listen-client-urls=http://127.0.0.1:0", "--listen-peer-urls=http://127.0.0.1:0"]);
         etcd.args(["--advertise-client-urls=http://127.0.0.1:0", "--unsafe-no-fsync", "--log-outputs=stderr"]);
-        let mut etcd = Guarded::start(etcd)?;
-        let etcd_address = etcd.says(|line| {
+        let (etcd, etcd_says) = Guarded::start(etcd)?;
+        let etcd_address = etcd.waits_for(&etcd_says, |line| {
             let (_, rest) = line.split_once(r#""msg":"serving client traffic insecurely"#)?;
             let (_, rest) = rest.split_once(r#""address":""#)?;
             Some(rest.split_once('"')?.0.to_owned())
@@ -113,7 +113,7 @@ impl ApiServer {
         command.arg(with_path("authentication-token-webhook-config-file", asking.kubeconfig));
         command.arg(format!("--authentication-token-webhook-version={}", asking.version));
         command.args(asking.cache_ttl.map(|ttl| format!("--authentication-token-webhook-cache-ttl={ttl}")));
-        let process = Guarded::start(command)?;
+        let (process, _) = Guarded::start(command)?;
 
         let ca = path("ca.pem");
         let admin_cert = vec![CertificateDer::from_pem_file(path("admin.pem"))?];
@@ -267,14 +267,14 @@ impl HeldPort {
 struct Guarded {
     shell: Child,
     log: Arc<Mutex<String>>,
-    lines: mpsc::Receiver<String>,
 }
 
 /// Runs its arguments, and kills that process once standard input ends.
 const GUARD: &str = r#"exec 3<&0; "$@" </dev/null 3<&- & child=$!; { read -r _ <&3; kill -9 $child; } & exec 3<&-; wait $child"#;
 
 impl Guarded {
-    fn start(command: Command) -> io::Result<Self> {
+    /// The process, and the lines that it logs.
+    fn start(command: Command) -> io::Result<(Self, mpsc::Receiver<String>)> {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", GUARD, "sh"]).arg(command.get_program()).args(command.get_args());
         let mut shell = shell.env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
@@ -290,12 +290,12 @@ impl Guarded {
                 let _ = say.send(line);
             }
         });
-        Ok(Self { shell, log, lines })
+        Ok((Self { shell, log }, lines))
     }
 
     /// Waits for a line in which `find` finds something.
-    fn says<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> Result<T, Failed> {
-        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+    fn waits_for<T>(&self, lines: &mpsc::Receiver<String>, find: impl Fn(&str) -> Option<T>) -> Result<T, Failed> {
+        while let Ok(line) = lines.recv_timeout(PATIENCE) {
             if let Some(found) = find(&line) {
                 return Ok(found);
             }

@@ -26,7 +26,7 @@ pub(crate) struct Server {
     address: SocketAddr,
     client: Arc<ClientConfig>,
     log: Arc<Mutex<String>>,
-    pub(crate) folder: TempDir,
+    pub(crate) folder: Arc<TempDir>,
 }
 
 impl Drop for Server {
@@ -36,13 +36,14 @@ impl Drop for Server {
     }
 }
 
-/// What `server` needs to be alone: ports that are free, files in `folder`.
-pub(crate) fn command(folder: &Path, config: &str) -> Command {
+/// What `server` needs to be alone: files in `folder`, a port of its own (zero for any that is free).
+pub(crate) fn command(folder: &Path, config: &str, port: u16) -> Command {
     let file = folder.join("config.yaml");
     fs::write(&file, config).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_arngate"));
     command
-        .args(["server", "--port=0", "--admin-address=127.0.0.1:0"])
+        .args(["server", "--admin-address=127.0.0.1:0"])
+        .arg(format!("--port={port}"))
         .arg("--generate-kubeconfig")
         .arg(folder.join(KUBECONFIG))
         .arg("--config")
@@ -66,7 +67,12 @@ impl Server {
     }
 
     pub(crate) fn start_in(folder: TempDir, config: &str) -> Self {
-        let mut child = command(folder.path(), config).spawn().unwrap();
+        Self::start_on(0, Arc::new(folder), config)
+    }
+
+    /// Starts it on a port, with the files that a server before it may have left in `folder`.
+    pub(crate) fn start_on(port: u16, folder: Arc<TempDir>, config: &str) -> Self {
+        let mut child = command(folder.path(), config, port).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (said, heard) = mpsc::channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -116,7 +122,7 @@ impl Server {
 
 /// Runs a server that must not start: its exit code and what it says.
 pub(crate) fn refused(folder: &Path, config: &str, arguments: &[&str]) -> (Option<i32>, String) {
-    let output = command(folder, config).args(arguments).output().unwrap();
+    let output = command(folder, config, 0).args(arguments).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     // The time is another one each time.
     let lines = said.lines().map(|line| line.split_once(" level=").map_or_else(|| line.to_owned(), |(_, rest)| format!("level={rest}")));

@@ -96,7 +96,7 @@ mod tests {
 
     use super::super::digest::Digester;
     use super::*;
-    use crate::prover::sts::{Cause, Failure, StsError};
+    use crate::prover::sts::{Failure, Overload, StsError};
 
     fn now(milliseconds: u64) -> Now {
         Now { unix: UnixSeconds::new(0), monotonic: Duration::from_millis(milliseconds) }
@@ -123,12 +123,8 @@ mod tests {
     fn what_says_nothing_of_the_token_is_not_remembered() {
         let refusals = Refusals::new(1 << 20, Duration::from_secs(30));
         let digest = Digester::new("prod").unwrap().digest(0, b"token");
-        let cause = Cause::NotAnswered { status: 502 };
-        refusals.insert(
-            digest,
-            &ProveError::Sts(StsError { host: "sts.amazonaws.com".into(), failure: Failure::Unavailable(cause) }),
-            now(0),
-        );
+        let failure = Failure::Overloaded(Overload::Queue { most: 1 });
+        refusals.insert(digest, &ProveError::Sts(StsError { host: "sts.amazonaws.com".into(), failure }), now(0));
         refusals.insert(digest, &ProveError::Sts(StsError { host: "sts.amazonaws.com".into(), failure: Failure::NoSuchHost }), now(0));
         assert_eq!((refusals.get(&digest, now(0)), refusals.len()), (None, 0));
     }

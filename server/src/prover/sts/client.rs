@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::breaker::{BreakerState, Refusal, Verdict};
 use super::connector::{ConnectError, Connector, Endpoints, ProxySettings, chain, find};
 use super::gate::{Closed, Gate, Place};
-use super::host::{Admitted, Host, HostTable, Pool, TooManyNewcomers};
+use super::host::{Admitted, Host, HostTable, Pool, TooManyNewcomers, Visit};
 use super::known::KnownKeys;
 use super::lane::{Bounds, KeyHash, Lane};
 use super::own_region::OwnRegion;
@@ -306,13 +306,14 @@ impl Shared {
             let gate = Gate::new(self.start, bounds, None);
             Arc::new(Host::new(self.start, gate, self.pool(call.only_by_shape), self.retry_percent))
         };
-        let host = hosts.host(name, call.only_by_shape, self.start.elapsed(), make).map_err(|TooManyNewcomers| {
+        let visit = Visit { name, only_by_shape: call.only_by_shape, is_known: call.lane == Lane::Known };
+        let host = hosts.host(visit, self.start.elapsed(), make).map_err(|TooManyNewcomers| {
             self.observer.new_host_refused();
             Failure::Overloaded(Overload::NewHosts)
         })?;
         // Each host keeps its connections for a while, and there are many hosts.
         if self.connector.open_to_all() >= 2 * self.max_in_flight
-            && let Some(idle) = hosts.longest_unused(|idle| !Arc::ptr_eq(idle, &host) && idle.is_idle() && idle.open() > 0)
+            && let Some(idle) = hosts.first_to_go(|idle| !Arc::ptr_eq(idle, &host) && idle.is_idle() && idle.open() > 0)
         {
             idle.hang_up(self.pool(idle.is_only_by_shape()));
         }
@@ -475,8 +476,11 @@ impl StsGauges for Gauges {
     fn state(&self) -> Option<StsState> {
         let shared = self.0.upgrade()?;
         let hosts = shared.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let overall = shared.overall.census();
         let mut state = StsState {
-            waiting: shared.overall.census().waiting,
+            // Who is inside here has a place at a host, or waits for one.
+            in_flight: overall.inside,
+            waiting: overall.waiting,
             least_places: shared.max_in_flight,
             connections: shared.connector.open_to_all(),
             known_keys: shared.known.len(),
@@ -485,7 +489,7 @@ impl StsGauges for Gauges {
         for host in hosts.values() {
             let census = host.gate.census();
             for lane in 0..2 {
-                state.in_flight[lane] += census.inside[lane];
+                state.in_flight[lane] = state.in_flight[lane].saturating_sub(census.waiting[lane]);
                 state.waiting[lane] += census.waiting[lane];
             }
             state.least_places = state.least_places.min(census.places);

@@ -173,7 +173,7 @@ pub(super) enum ConnectError {
 
 impl ConnectError {
     /// What will be the same in a moment.
-    fn lasting(told: impl Into<String>) -> Self {
+    pub(super) fn lasting(told: impl Into<String>) -> Self {
         Self::Other { told: told.into(), passing: false }
     }
 
@@ -224,7 +224,14 @@ struct Shared {
     http_by_shape: HttpConnector<Resolver>,
     /// Connections of all connectors.
     open: Arc<AtomicUsize>,
+    /// Byte streams of a test, in place of all sockets.
+    #[cfg(test)]
+    script: Option<Script>,
 }
+
+/// Makes the byte stream to a host, or the error.
+#[cfg(test)]
+pub(super) type Script = Arc<dyn Fn(&str) -> Result<tokio::io::DuplexStream, ConnectError> + Send + Sync>;
 
 impl Connector {
     pub(super) fn new(config: &Config, roots: Roots) -> Result<Self, ConfigError> {
@@ -248,8 +255,18 @@ impl Connector {
             http: http(None),
             http_by_shape: http(Some(by_shape)),
             open: Arc::default(),
+            #[cfg(test)]
+            script: None,
         };
         Ok(Self { shared: Arc::new(shared), only_by_shape: false, open: Arc::default() })
+    }
+
+    /// One that connects to what a test says, without any socket: so that time can stand still.
+    #[cfg(test)]
+    pub(super) fn scripted(config: &Config, roots: Roots, script: Script) -> Result<Self, ConfigError> {
+        let Self { shared, only_by_shape, open } = Self::new(config, roots)?;
+        let shared = Arc::into_inner(shared).map(|shared| Arc::new(Shared { script: Some(script), ..shared }));
+        Ok(Self { shared: shared.expect("nobody else has it yet"), only_by_shape, open })
     }
 
     /// One for one host, which counts what it opens.
@@ -312,6 +329,10 @@ impl Drop for Counted {
 impl Shared {
     /// A way to the host on which TLS can be spoken.
     async fn transport(&self, host: &str, http: &HttpConnector<Resolver>) -> Result<Box<dyn Transport>, ConnectError> {
+        #[cfg(test)]
+        if let Some(script) = &self.script {
+            return Ok(Box::new(script(host)?));
+        }
         if let Some(endpoint) = self.endpoints.0.get(host) {
             return match self.tcp(endpoint, &self.http).await {
                 Ok(stream) => Ok(Box::new(stream)),

@@ -139,7 +139,18 @@ impl Drop for Admitted<'_> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct TooManyNewcomers;
 
-/// Something for each of the hosts that were used last.
+/// Who asks for a host.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Visit<'a> {
+    pub(super) name: &'a str,
+    /// Whether nobody knows the host.
+    pub(super) only_by_shape: bool,
+    /// Whether he who asks is known.
+    pub(super) is_known: bool,
+}
+
+/// Something for each of the hosts that were used last. Those that somebody known has asked for stay before all others: whoever makes up tokens for many hosts takes
+/// from nobody known the connections that he uses.
 #[derive(Debug)]
 pub(super) struct HostTable<T> {
     entries: Vec<Entry<T>>,
@@ -153,6 +164,8 @@ pub(super) struct HostTable<T> {
 struct Entry<T> {
     name: Box<str>,
     used: u64,
+    /// Whether somebody known has ever asked for it.
+    is_of_known: bool,
     value: T,
 }
 
@@ -161,12 +174,11 @@ impl<T> HostTable<T> {
         Self { entries: Vec::new(), uses: 0, newcomers: [None; NEWCOMERS], next_newcomer: 0 }
     }
 
-    /// What is there for the host, or what `make` makes for it. Where there are too many, the one goes that was not used for the longest time and is
-    /// `is_idle`; if none is, the one that was not used for the longest time.
+    /// What is there for the host, or what `make` makes for it. Where there are too many, one goes: one that nobody known has asked for before any other, then one that
+    /// is idle, then the one that was not used for the longest time.
     pub(super) fn get_or_insert(
         &mut self,
-        name: &str,
-        only_by_shape: bool,
+        visit: Visit<'_>,
         now: Duration,
         is_idle: impl Fn(&T) -> bool,
         make: impl FnOnce() -> T,
@@ -174,31 +186,32 @@ impl<T> HostTable<T> {
         self.uses += 1;
         let used = self.uses;
         // 32 short names: comparing them all is no slower than a map, beside a call over the network.
-        let at = match self.entries.iter().position(|entry| *entry.name == *name) {
+        let at = match self.entries.iter().position(|entry| *entry.name == *visit.name) {
             Some(at) => at,
             None => {
-                if only_by_shape {
+                if visit.only_by_shape {
                     self.admit_newcomer(now)?;
                 }
                 if self.entries.len() >= HOSTS {
-                    let oldest = self.entries.iter().enumerate().min_by_key(|(_, entry)| (!is_idle(&entry.value), entry.used));
-                    if let Some((oldest, _)) = oldest {
-                        self.entries.swap_remove(oldest);
+                    let order = |entry: &Entry<T>| (entry.is_of_known, !is_idle(&entry.value), entry.used);
+                    if let Some((goes, _)) = self.entries.iter().enumerate().min_by_key(|(_, entry)| order(entry)) {
+                        self.entries.swap_remove(goes);
                     }
                 }
-                self.entries.push(Entry { name: name.into(), used, value: make() });
+                self.entries.push(Entry { name: visit.name.into(), used, is_of_known: false, value: make() });
                 self.entries.len() - 1
             }
         };
         let entry = &mut self.entries[at];
         entry.used = used;
+        entry.is_of_known |= visit.is_known;
         Ok(&entry.value)
     }
 
-    /// The one that was not used for the longest time, of those that are `fit`.
-    pub(super) fn longest_unused(&self, fit: impl Fn(&T) -> bool) -> Option<&T> {
+    /// The one that would go first, of those that are `fit`.
+    pub(super) fn first_to_go(&self, fit: impl Fn(&T) -> bool) -> Option<&T> {
         let entries = self.entries.iter().filter(|entry| fit(&entry.value));
-        entries.min_by_key(|entry| entry.used).map(|entry| &entry.value)
+        entries.min_by_key(|entry| (entry.is_of_known, entry.used)).map(|entry| &entry.value)
     }
 
     /// All of them.
@@ -221,12 +234,11 @@ impl HostTable<Arc<Host>> {
     /// [`Self::get_or_insert`], with what is idle told by the host.
     pub(super) fn host(
         &mut self,
-        name: &str,
-        only_by_shape: bool,
+        visit: Visit<'_>,
         now: Duration,
         make: impl FnOnce() -> Arc<Host>,
     ) -> Result<Arc<Host>, TooManyNewcomers> {
-        self.get_or_insert(name, only_by_shape, now, |host| host.is_idle(), make).cloned()
+        self.get_or_insert(visit, now, |host| host.is_idle(), make).cloned()
     }
 }
 
@@ -240,8 +252,13 @@ mod tests {
     use super::*;
 
     fn visit(table: &mut HostTable<(String, bool)>, name: &str, is_busy: bool) {
-        let made = table.get_or_insert(name, false, Duration::ZERO, |(_, is_busy)| !is_busy, || (name.to_owned(), is_busy)).unwrap();
-        assert_eq!(made.0, name);
+        visit_as(table, Visit { name, only_by_shape: false, is_known: false }, is_busy);
+    }
+
+    fn visit_as(table: &mut HostTable<(String, bool)>, visit: Visit<'_>, is_busy: bool) {
+        let made = || (visit.name.to_owned(), is_busy);
+        let (name, _) = table.get_or_insert(visit, Duration::ZERO, |(_, is_busy)| !is_busy, made).unwrap();
+        assert_eq!(name, visit.name);
     }
 
     fn names(table: &HostTable<(String, bool)>) -> Vec<String> {
@@ -284,10 +301,26 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_somebody_known_has_asked_for_stays_before_all_others() {
+        let mut table = HostTable::new();
+        visit_as(&mut table, Visit { name: "ours", only_by_shape: false, is_known: true }, false);
+        for number in 0..1000 {
+            visit(&mut table, &format!("busy{number}"), true);
+        }
+        assert!(names(&table).contains(&"ours".into()));
+        assert_eq!(table.first_to_go(|_| true).unwrap().0, "busy969");
+        for number in 0..HOSTS {
+            visit_as(&mut table, Visit { name: &format!("theirs{number}"), only_by_shape: false, is_known: true }, false);
+        }
+        assert!(!names(&table).contains(&"ours".into()) && table.entries.len() == HOSTS);
+    }
+
+    #[test]
     fn four_new_hosts_a_minute_that_nobody_knows() {
         let mut table = HostTable::new();
         let mut visit = |name: &str, by_shape: bool, secs: u64| {
-            table.get_or_insert(name, by_shape, Duration::from_secs(secs), |()| true, || ()).copied()
+            let visit = Visit { name, only_by_shape: by_shape, is_known: false };
+            table.get_or_insert(visit, Duration::from_secs(secs), |()| true, || ()).copied()
         };
         for (name, secs) in [("a", 0), ("b", 10), ("c", 20), ("d", 30)] {
             assert_eq!(visit(name, true, secs), Ok(()));

@@ -56,6 +56,8 @@ pub struct Plan {
     pub target: Target,
     /// Connections over all threads; with HTTP/1.1 in a closed loop there are as many as questions in flight.
     pub connections: u32,
+    /// Whether it is an error if one of these cannot be made before the begin; otherwise it is tried again, and counted.
+    pub must_connect: bool,
     /// Generator threads.
     pub threads: u32,
     /// When questions are asked.
@@ -293,6 +295,17 @@ pub struct Placement {
 }
 
 impl Placement {
+    /// Puts this thread on any of them.
+    pub(crate) fn take_all(&self) {
+        #[cfg(target_os = "linux")]
+        if !self.processors.is_empty() {
+            let mut set = rustix::thread::CpuSet::new();
+            self.processors.iter().for_each(|processor| set.set(*processor));
+            // Where it is refused, it runs elsewhere.
+            let _ = rustix::thread::sched_setaffinity(None, &set);
+        }
+    }
+
     #[cfg_attr(not(target_os = "linux"), expect(unused_variables, clippy::unused_self, reason = "other systems have no such call"))]
     fn take(&self, part: u32) {
         #[cfg(target_os = "linux")]
@@ -328,7 +341,10 @@ impl Share<'_> {
         };
         let mut callers: Vec<_> = links.iter().cycle().take(callers as usize).map(Link::caller).collect();
         for caller in &mut callers {
-            caller.connect().await?;
+            match caller.connect().await {
+                Err(failure) if self.plan.must_connect => return Err(failure),
+                _ => {}
+            }
         }
         Ok(Connected { links, callers })
     }

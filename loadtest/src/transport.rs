@@ -92,7 +92,13 @@ impl Link {
     /// Who asks over this connection: with HTTP/2 any number of callers share it, else each has one of its own.
     #[must_use]
     pub fn caller(&self) -> Caller {
-        Caller { link: self.clone(), sender: None }
+        Caller { link: self.clone(), sender: None, method: Method::POST }
+    }
+
+    /// The same with GET instead of POST.
+    #[must_use]
+    pub fn getter(&self) -> Caller {
+        Caller { link: self.clone(), sender: None, method: Method::GET }
     }
 
     async fn open(&self) -> Result<Sender, Failure> {
@@ -194,6 +200,7 @@ impl Sender {
 pub struct Caller {
     link: Link,
     sender: Option<Sender>,
+    method: Method,
 }
 
 impl Caller {
@@ -224,9 +231,10 @@ impl Caller {
 impl Ask for Caller {
     async fn ask(&mut self, body: Bytes) -> Result<Answer, Failure> {
         let line = Arc::clone(&self.link.line);
+        let method = self.method.clone();
         let sender = self.ready().await?;
         let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = method;
         *request.uri_mut() = line.uri.clone();
         *request.headers_mut() = line.headers.clone();
         let response = sender.send(request).await.map_err(|error| Failure::CutOff(told(&error)))?;

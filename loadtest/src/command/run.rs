@@ -25,10 +25,10 @@ use super::cast::CastArguments;
 use super::stop_signal;
 
 /// The run is void: the generator was late.
-const EXIT_VOID: u8 = 3;
+pub(super) const EXIT_VOID: u8 = 3;
 
 /// A threshold was crossed.
-const EXIT_FAILED: u8 = 4;
+pub(super) const EXIT_FAILED: u8 = 4;
 
 /// Longest run with tokens that were signed before it: they are good for 15 minutes.
 const REPEATED_MOST: Duration = Duration::from_secs(12 * 60);
@@ -161,7 +161,7 @@ struct LoadArguments {
     timeout: Duration,
 }
 
-fn duration(text: &str) -> Result<Duration, &'static str> {
+pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
     parse_duration(text).ok_or("expected digits and one of us, ms, s")
 }
 
@@ -222,7 +222,7 @@ impl Arguments {
         if !target.is_loopback() && !self.target.i_own_this_target {
             return Err(format!("{} is not on this machine; if it is yours, say --i-own-this-target", target.address).into());
         }
-        Ok(Plan { target, connections, threads, load, warm_up, limit: Limit { duration, count }, timeout, seed: self.cast.seed })
+        Ok(Plan { target, connections, must_connect: true, threads, load, warm_up, limit: Limit { duration, count }, timeout, seed: self.cast.seed })
     }
 
     fn order(&self, clock: &Clock) -> Result<Order, Box<dyn Error>> {

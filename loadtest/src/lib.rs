@@ -38,6 +38,7 @@ pub mod clock;
 pub mod credential;
 pub mod fixture;
 pub mod generator;
+pub mod kubeconfig;
 pub mod mix;
 pub mod outcome;
 pub mod population;

@@ -181,7 +181,8 @@ impl fmt::Display for Played {
             let summary = &run.summary;
             let shown = |micros: f64| Micros(micros).to_string();
             let calls = summary.sts_calls.map_or_else(|| "-".into(), |calls| calls.to_string());
-            let peak = summary.process.map_or_else(|| "-".into(), |process| format!("{:.1}", process.peak_rss_bytes as f64 / f64::from(1 << 20)));
+            let peak =
+                summary.process.map_or_else(|| "-".into(), |process| format!("{:.1}", process.peak_rss_bytes as f64 / f64::from(1 << 20)));
             write!(
                 f,
                 "{name:<16} {:>9.0} {:>9} {:>9} {:>9} {calls:>10} {peak:>9} ",

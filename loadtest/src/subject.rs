@@ -108,7 +108,15 @@ impl Subject {
                 let _ = std::fs::remove_file(&own);
                 let mut command = Command::new(std::env::current_exe()?);
                 let threads = setting.threads.to_string();
-                command.args(["ceiling", "--port", &port.to_string(), "--threads", &threads, "--reply-bytes", &setting.reply_bytes.to_string()]);
+                command.args([
+                    "ceiling",
+                    "--port",
+                    &port.to_string(),
+                    "--threads",
+                    &threads,
+                    "--reply-bytes",
+                    &setting.reply_bytes.to_string(),
+                ]);
                 command.arg("--ca-out").arg(&own);
                 return Ok((command, own));
             }
@@ -130,7 +138,10 @@ impl Subject {
                 command.args(["server", "--port", &port.to_string(), "--kubeconfig-pregenerated=true"]);
                 command.arg("--config").arg(config).arg("--state-dir").arg(state);
                 command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/nonexistent");
-                command.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_REGION", setting.region).env("AWS_STS_REGIONAL_ENDPOINTS", "regional");
+                command
+                    .env("AWS_EC2_METADATA_DISABLED", "true")
+                    .env("AWS_REGION", setting.region)
+                    .env("AWS_STS_REGIONAL_ENDPOINTS", "regional");
                 command.env("AWS_ACCESS_KEY_ID", crate::credential::EXAMPLE_ACCESS_KEY_ID);
                 command.env("AWS_SECRET_ACCESS_KEY", crate::credential::EXAMPLE_SECRET);
                 if let Some(sts_ca) = setting.sts_ca {

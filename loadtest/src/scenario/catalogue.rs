@@ -166,10 +166,7 @@ fn mostly_repeated(name: &'static str, events: Vec<(Duration, Event)>) -> Phase 
 }
 
 fn sts_outage() -> Scenario {
-    let events = vec![
-        (secs(5), Event::Sts(Behaviour::Hang, NonZeroU64::MIN)),
-        (secs(15), Event::Sts(Behaviour::Answer, NonZeroU64::MIN)),
-    ];
+    let events = vec![(secs(5), Event::Sts(Behaviour::Hang, NonZeroU64::MIN)), (secs(15), Event::Sts(Behaviour::Answer, NonZeroU64::MIN))];
     Scenario {
         name: "sts-outage",
         about: "300 questions a second, one of ten about a fresh token; STS hangs from second 5 to second 15",
@@ -181,10 +178,7 @@ fn sts_outage() -> Scenario {
 
 fn throttle_storm() -> Scenario {
     let every_second = NonZeroU64::MIN.saturating_add(1);
-    let events = vec![
-        (secs(5), Event::Sts(Behaviour::Throttle, every_second)),
-        (secs(15), Event::Sts(Behaviour::Answer, NonZeroU64::MIN)),
-    ];
+    let events = vec![(secs(5), Event::Sts(Behaviour::Throttle, every_second)), (secs(15), Event::Sts(Behaviour::Answer, NonZeroU64::MIN))];
     Scenario {
         name: "throttle-storm",
         about: "300 questions a second, one of ten about a fresh token; STS throttles every second call from second 5 to second 15",

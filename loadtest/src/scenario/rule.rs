@@ -71,7 +71,8 @@ impl Rule {
                 check(format!("p99 of those let in during {second} ≤ {factor} × that during {first}"), found, after <= before * factor)
             }
             Self::PeakAtMost(bytes) => {
-                let peak = played.phases.iter().filter_map(|phase| phase.run.summary.process).map(|process| process.peak_rss_bytes).max()?;
+                let peak =
+                    played.phases.iter().filter_map(|phase| phase.run.summary.process).map(|process| process.peak_rss_bytes).max()?;
                 let mib = |bytes: u64| format!("{:.2} MiB", bytes as f64 / f64::from(1 << 20));
                 check(format!("VmHWM ≤ {}", mib(bytes)), mib(peak), peak <= bytes)
             }
@@ -119,7 +120,20 @@ mod tests {
 
     #[test]
     fn the_ends_of_a_run_are_compared_and_not_its_middle() {
-        let seconds: Vec<_> = (1..=30).map(|at| second(f64::from(at) + 0.01, if at <= 10 { 100.0 } else if at <= 20 { 1.0 } else { 90.0 })).collect();
+        let seconds: Vec<_> = (1..=30)
+            .map(|at| {
+                second(
+                    f64::from(at) + 0.01,
+                    if at <= 10 {
+                        100.0
+                    } else if at <= 20 {
+                        1.0
+                    } else {
+                        90.0
+                    },
+                )
+            })
+            .collect();
         assert_eq!(ends(&seconds, Duration::from_secs(10)), Some((100.0, 90.0)));
         assert_eq!(ends(&[], Duration::from_secs(10)), None);
     }

@@ -53,7 +53,8 @@ impl Search {
         let mut bounds = Bounds { low: self.rates.0, high: self.rates.1, precision: self.precision };
         let mut tries = Vec::new();
         while let Some(rate) = bounds.next() {
-            let phase = Phase { amount: Amount::Open(Arrivals::Constant { rate }), prime: phase.prime && tries.is_empty(), ..phase.clone() };
+            let phase =
+                Phase { amount: Amount::Open(Arrivals::Constant { rate }), prime: phase.prime && tries.is_empty(), ..phase.clone() };
             let run = stage.measure(&phase, stop.as_mut()).await?;
             if run.summary.stopped {
                 break;

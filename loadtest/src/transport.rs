@@ -12,6 +12,7 @@ use hyper::client::conn::{http1, http2};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::BufWriter;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
@@ -130,18 +131,22 @@ async fn open_or_pause<T>(connecting: impl Future<Output = Result<T, String>>) -
     }
 }
 
-type Tls = TokioIo<tokio_rustls::client::TlsStream<TcpStream>>;
+type Tls = tokio_rustls::client::TlsStream<TcpStream>;
+
+/// What HTTP/2 writes before it is sent, in bytes: what is asked in one turn goes out at once. Without it each frame would be a record of TLS and a
+/// call of the system.
+const WRITE_BUFFER_BYTES: usize = 64 << 10;
 
 async fn connect_tls(target: &Target) -> Result<Tls, String> {
     let tcp = TcpStream::connect(target.address).await.map_err(|error| format!("cannot connect: {}", error.kind()))?;
     let _ = tcp.set_nodelay(true);
     let tls = TlsConnector::from(Arc::clone(&target.tls)).connect(target.server_name.clone(), tcp).await;
-    tls.map(TokioIo::new).map_err(|error| format!("TLS: {error}"))
+    tls.map_err(|error| format!("TLS: {error}"))
 }
 
 async fn connect_h1(target: &Target) -> Result<http1::SendRequest<Full<Bytes>>, String> {
     let tls = connect_tls(target).await?;
-    let (sender, connection) = http1::handshake(tls).await.map_err(|error| told(&error))?;
+    let (sender, connection) = http1::handshake(TokioIo::new(tls)).await.map_err(|error| told(&error))?;
     // How it ends is told to whoever waits for an answer.
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)
@@ -149,13 +154,13 @@ async fn connect_h1(target: &Target) -> Result<http1::SendRequest<Full<Bytes>>, 
 
 async fn connect_h2(target: &Target) -> Result<http2::SendRequest<Full<Bytes>>, String> {
     let tls = connect_tls(target).await?;
-    if tls.inner().get_ref().1.alpn_protocol() != Some(b"h2") {
+    if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
         return Err("the target does not speak HTTP/2".into());
     }
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .initial_stream_window_size(64 << 10)
         .initial_connection_window_size(4 << 20)
-        .handshake(tls)
+        .handshake(TokioIo::new(BufWriter::with_capacity(WRITE_BUFFER_BYTES, tls)))
         .await
         .map_err(|error| told(&error))?;
     tokio::spawn(async move { drop(connection.await) });

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arngate_core::StsHost;
 use tempfile::TempDir;
 
-use super::{Amount, Event, Phase, Played, PlayedMemory, PlayedPhase, Scenario};
+use super::{Amount, Event, Phase, Played, PlayedMemory, PlayedPhase, Rule, Scenario};
 use crate::arrivals::Arrivals;
 use crate::ceiling;
 use crate::cgroup::Cgroup;
@@ -222,7 +222,9 @@ impl Stage {
             metrics,
             notes: std::mem::take(&mut self.notes),
         };
-        played.checks = self.scenario.rules.iter().filter_map(|rule| rule.check(&played)).collect();
+        // A ceiling knows nothing of STS, and has no bounds.
+        let rules = self.scenario.rules.iter().filter(|rule| self.subject != Subject::Ceiling || **rule == Rule::NoWrongIdentity);
+        played.checks = rules.filter_map(|rule| rule.check(&played)).collect();
         played
     }
 
@@ -376,7 +378,7 @@ impl Sts {
             .enable_all()
             .build()
             .map_err(StageError::Files)?;
-        let config = Config { port, delay, ..Config::new(Clock::system()).with_credentials(cast.credentials()) };
+        let config = Config { port, delay: delay.into(), ..Config::new(Clock::system()).with_credentials(cast.credentials()) };
         let started = runtime.spawn(FakeSts::start(config)).await;
         let mut sts = Self { fake: None, runtime: Some(runtime) };
         match started {

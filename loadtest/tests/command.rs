@@ -122,7 +122,8 @@ fn a_run_prints_a_table_and_writes_all_that_is_needed_to_do_it_again() {
 #[test]
 fn the_exit_code_tells_a_crossed_threshold() {
     let ceiling = Ceiling::start();
-    let output = ceiling.run(&["--shape", "users", "--count", "20", "--fail-if", "wrong-identity>0", "--fail-if", "p99>30s"]).output().unwrap();
+    let output =
+        ceiling.run(&["--shape", "users", "--count", "20", "--fail-if", "wrong-identity>0", "--fail-if", "p99>30s"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(4), "{text}");
     assert!(text.contains("FAILED           wrong-identity>0 (it was 20)") && !text.contains("p99>30s"), "{text}");

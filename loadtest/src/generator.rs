@@ -133,7 +133,7 @@ impl Desk {
     }
 
     fn next(&self) -> Question {
-        lock(&self.supply).next()
+        lock(&self.supply).question()
     }
 
     /// What was counted since this was last asked.

@@ -180,11 +180,9 @@ impl Stage {
             let running = run(&plan, &order, 0, self.placement.clone(), &mut eyes, stop);
             // What has not happened when the load is over does not happen any more.
             tokio::pin!(events, running);
-            loop {
-                tokio::select! {
-                    finished = &mut running => break finished?,
-                    () = &mut events => break running.await?,
-                }
+            tokio::select! {
+                finished = &mut running => finished?,
+                () = &mut events => running.await?,
             }
         };
         let peak = eyes.peak_rss_bytes;

@@ -6,6 +6,8 @@
 mod closed;
 mod open;
 mod pacer;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,6 +58,8 @@ pub struct Plan {
     pub target: Target,
     /// Connections over all threads; with HTTP/1.1 in a closed loop there are as many as questions in flight.
     pub connections: u32,
+    /// Whether it is an error if one of these cannot be made before the begin; otherwise it is tried again, and counted.
+    pub must_connect: bool,
     /// Generator threads.
     pub threads: u32,
     /// When questions are asked.
@@ -129,7 +133,7 @@ impl Desk {
     }
 
     fn next(&self) -> Question {
-        lock(&self.supply).next()
+        lock(&self.supply).question()
     }
 
     /// What was counted since this was last asked.
@@ -236,6 +240,7 @@ pub(crate) async fn start(plan: &Plan, supplies: Vec<Supply>, placement: Placeme
                 let _ = connected_told.send(Err(Failure::CutOff("no runtime".into())));
                 return;
             };
+            let mut idle_nanos = 0;
             runtime.block_on(async {
                 let share = Share { plan: &plan, part, of };
                 match share.connect().await {
@@ -244,13 +249,14 @@ pub(crate) async fn start(plan: &Plan, supplies: Vec<Supply>, placement: Placeme
                         drop(connected_told);
                         // Gone without a word: another thread could not connect.
                         if go.wait_for(|go| *go).await.is_ok() {
+                            idle_nanos = thread_cpu_nanos();
                             share.work(callers, &course, &desk).await;
                         }
                     }
                     Err(failure) => drop(connected_told.send(Err(failure))),
                 }
             });
-            desk.cpu_nanos.store(thread_cpu_nanos(), Ordering::Relaxed);
+            desk.cpu_nanos.store(thread_cpu_nanos() - idle_nanos, Ordering::Relaxed);
             ended_told.send_modify(|ended| *ended += 1);
             runtime.shutdown_background();
         };
@@ -293,6 +299,17 @@ pub struct Placement {
 }
 
 impl Placement {
+    /// Puts this thread on any of them.
+    pub(crate) fn take_all(&self) {
+        #[cfg(target_os = "linux")]
+        if !self.processors.is_empty() {
+            let mut set = rustix::thread::CpuSet::new();
+            self.processors.iter().for_each(|processor| set.set(*processor));
+            // Where it is refused, it runs elsewhere.
+            let _ = rustix::thread::sched_setaffinity(None, &set);
+        }
+    }
+
     #[cfg_attr(not(target_os = "linux"), expect(unused_variables, clippy::unused_self, reason = "other systems have no such call"))]
     fn take(&self, part: u32) {
         #[cfg(target_os = "linux")]
@@ -328,7 +345,12 @@ impl Share<'_> {
         };
         let mut callers: Vec<_> = links.iter().cycle().take(callers as usize).map(Link::caller).collect();
         for caller in &mut callers {
-            caller.connect().await?;
+            match caller.connect().await {
+                Ok(()) => {}
+                Err(failure) if self.plan.must_connect => return Err(failure),
+                // The others would only wait for the same; each tries when it has something to ask.
+                Err(_) => break,
+            }
         }
         Ok(Connected { links, callers })
     }

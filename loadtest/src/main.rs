@@ -18,8 +18,10 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Ceiling(command::ceiling::Arguments),
+    Compare(command::scenario::CompareArguments),
     Fixture(command::fixture::Arguments),
     Run(command::run::Arguments),
+    Scenario(command::scenario::Arguments),
     Sts(command::sts::Arguments),
 }
 
@@ -27,8 +29,10 @@ fn main() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let result = match Arguments::parse().command {
         Command::Ceiling(arguments) => command::ceiling::run(arguments).map(done),
+        Command::Compare(arguments) => command::scenario::run_compare(arguments),
         Command::Fixture(arguments) => command::fixture::run(arguments).map(done),
         Command::Run(arguments) => command::run::run(arguments),
+        Command::Scenario(arguments) => command::scenario::run(arguments),
         Command::Sts(arguments) => command::sts::run(arguments).map(done),
     };
     match result {

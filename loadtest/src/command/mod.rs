@@ -4,6 +4,7 @@ mod cast;
 pub(crate) mod ceiling;
 pub(crate) mod fixture;
 pub(crate) mod run;
+pub(crate) mod scenario;
 pub(crate) mod sts;
 
 use std::error::Error;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use arngate_loadtest::arrivals::Arrivals;
 use arngate_loadtest::clock::Clock;
 use arngate_loadtest::generator::{Limit, Load, Placement, Plan};
+use arngate_loadtest::kubeconfig::Kubeconfig;
 use arngate_loadtest::mix::{Kind, Mix, Popularity};
 use arngate_loadtest::question::{ApiVersion, Needle};
 use arngate_loadtest::result::{Micros, Origin, Run};
@@ -25,10 +26,10 @@ use super::cast::CastArguments;
 use super::stop_signal;
 
 /// The run is void: the generator was late.
-const EXIT_VOID: u8 = 3;
+pub(super) const EXIT_VOID: u8 = 3;
 
 /// A threshold was crossed.
-const EXIT_FAILED: u8 = 4;
+pub(super) const EXIT_FAILED: u8 = 4;
 
 /// Longest run with tokens that were signed before it: they are good for 15 minutes.
 const REPEATED_MOST: Duration = Duration::from_secs(12 * 60);
@@ -161,7 +162,7 @@ struct LoadArguments {
     timeout: Duration,
 }
 
-fn duration(text: &str) -> Result<Duration, &'static str> {
+pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
     parse_duration(text).ok_or("expected digits and one of us, ms, s")
 }
 
@@ -222,7 +223,17 @@ impl Arguments {
         if !target.is_loopback() && !self.target.i_own_this_target {
             return Err(format!("{} is not on this machine; if it is yours, say --i-own-this-target", target.address).into());
         }
-        Ok(Plan { target, connections, threads, load, warm_up, limit: Limit { duration, count }, timeout, seed: self.cast.seed })
+        Ok(Plan {
+            target,
+            connections,
+            must_connect: true,
+            threads,
+            load,
+            warm_up,
+            limit: Limit { duration, count },
+            timeout,
+            seed: self.cast.seed,
+        })
     }
 
     fn order(&self, clock: &Clock) -> Result<Order, Box<dyn Error>> {
@@ -264,6 +275,11 @@ impl TargetArguments {
     fn target(&self) -> Result<Target, Box<dyn Error>> {
         let read = |path: &PathBuf| std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()));
         match (&self.target, &self.ca, &self.kubeconfig) {
+            (_, _, Some(path)) => {
+                let Kubeconfig { server, ca_pem, client } = Kubeconfig::load(path)?;
+                let client = client.as_ref().map(|(certificate, key)| (certificate.as_slice(), key.as_slice()));
+                Ok(Target::new(&server, &ca_pem, client, self.http)?)
+            }
             (Some(url), Some(ca), _) => Ok(Target::new(url, &read(ca)?, None, self.http)?),
             _ => Err("expected --target and --ca, or --kubeconfig".into()),
         }

@@ -1,0 +1,292 @@
+//! The scenarios that there are.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use super::{Amount, Event, Phase, Rule, Scenario, Scenery};
+use crate::arrivals::Arrivals;
+use crate::generator::Limit;
+use crate::mix::{Kind, Mix};
+use crate::outcome::Outcome;
+use crate::population::{Shape, USUAL_SESSION_TOKEN_CHARS};
+use crate::sts::Behaviour;
+use crate::target::Http;
+
+const MIB: u64 = 1 << 20;
+
+/// All scenarios, with load for `duration` in each timed phase.
+#[must_use]
+pub fn all(duration: Duration) -> Vec<Scenario> {
+    vec![
+        hit(duration),
+        cold(),
+        unique_sts(duration),
+        unique_offline(duration),
+        herd(),
+        forged_flood(duration),
+        sts_outage(),
+        throttle_storm(),
+        reload_under_load(),
+        drain(),
+        memory_20_mib(duration),
+    ]
+}
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// Sessions of roles with bodies of 1.6 kB, 1 024 identities, 1 000 mappings, one worker thread.
+const fn scenery() -> Scenery {
+    Scenery {
+        shape: Shape::Sessions { session_token_chars: USUAL_SESSION_TOKEN_CHARS },
+        identities: 1024,
+        mappings: 1000,
+        offline: false,
+        sts_delay: Duration::ZERO,
+        memory_limit: None,
+        threads: 1,
+        settings: String::new(),
+    }
+}
+
+/// One HTTP/2 connection with 64 questions in flight, as kube-apiserver has it.
+fn phase(name: &'static str, mix: Mix, duration: Duration) -> Phase {
+    Phase {
+        name,
+        amount: Amount::InFlight(64),
+        http: Http::Two,
+        connections: 1,
+        must_connect: true,
+        mix,
+        tokens: 4096,
+        prime: false,
+        warm_up: secs(1),
+        limit: Limit { duration: Some(duration), count: None },
+        events: Vec::new(),
+    }
+}
+
+fn repeated(name: &'static str, duration: Duration) -> Phase {
+    Phase { prime: true, ..phase(name, Mix::only(Kind::Repeated), duration) }
+}
+
+fn fresh(name: &'static str, duration: Duration) -> Phase {
+    Phase { tokens: 0, ..phase(name, Mix::only(Kind::FreshSameIdentity), duration) }
+}
+
+fn rate(rate: f64) -> Amount {
+    Amount::Open(Arrivals::Constant { rate })
+}
+
+fn mix(text: &str) -> Mix {
+    text.parse().expect("written here, and read by a test")
+}
+
+fn hit(duration: Duration) -> Scenario {
+    Scenario {
+        name: "hit",
+        about: "warm tokens: 4096 of 1024 identities in random order, over one h2 connection × 64 streams, then over 64 h1 connections; STS takes 10 ms",
+        scenery: Scenery { sts_delay: Duration::from_millis(10), ..scenery() },
+        phases: vec![repeated("h2", duration), Phase { http: Http::One, connections: 64, ..repeated("h1", duration) }],
+        rules: vec![Rule::NoWrongIdentity],
+    }
+}
+
+fn cold() -> Scenario {
+    Scenario {
+        name: "cold",
+        about: "4096 tokens of 1024 identities, each asked about once by a process that has just started; STS takes 10 ms",
+        scenery: Scenery { sts_delay: Duration::from_millis(10), ..scenery() },
+        phases: vec![Phase {
+            tokens: 0,
+            warm_up: Duration::ZERO,
+            limit: Limit { duration: None, count: Some(4096) },
+            ..phase("cold", Mix::only(Kind::FreshSameIdentity), Duration::ZERO)
+        }],
+        rules: vec![Rule::NoWrongIdentity],
+    }
+}
+
+fn unique_sts(duration: Duration) -> Scenario {
+    Scenario {
+        name: "unique-sts",
+        about: "each token another one, proved by an STS that takes no time: 64 in flight, then evenly at half of that rate",
+        scenery: scenery(),
+        phases: vec![fresh("full", duration), Phase { amount: Amount::ShareOfBefore(0.5), ..fresh("half", duration) }],
+        rules: vec![Rule::NoWrongIdentity],
+    }
+}
+
+fn unique_offline(duration: Duration) -> Scenario {
+    Scenario {
+        name: "unique-offline",
+        about: "each token another one, proved by a bundle of keys; then repeated ones beside them",
+        scenery: Scenery { shape: Shape::Users, identities: 1000, offline: true, ..scenery() },
+        phases: vec![fresh("unique", duration), repeated("hit", duration)],
+        rules: vec![Rule::NoWrongIdentity],
+    }
+}
+
+fn herd() -> Scenario {
+    Scenario {
+        name: "herd",
+        about: "10 000 questions in flight for one cold token, over 40 h2 connections; STS takes 200 ms; 256 MiB of memory",
+        scenery: Scenery { identities: 1, sts_delay: Duration::from_millis(200), memory_limit: Some(256 * MIB), ..scenery() },
+        phases: vec![Phase {
+            amount: Amount::InFlight(10_000),
+            connections: 40,
+            tokens: 1,
+            warm_up: Duration::ZERO,
+            limit: Limit { duration: None, count: Some(10_000) },
+            ..phase("herd", Mix::only(Kind::Repeated), Duration::ZERO)
+        }],
+        rules: vec![Rule::NoWrongIdentity, Rule::StsCalls("herd", 1), Rule::AtLeast("herd", Outcome::Allowed, 10_000)],
+    }
+}
+
+fn forged_flood(duration: Duration) -> Scenario {
+    let known = 200.0;
+    Scenario {
+        name: "forged-flood",
+        about: "200 repeated tokens a second alone, then beside 2000 forged ones a second whose keys nobody knows; STS takes 10 ms",
+        scenery: Scenery { sts_delay: Duration::from_millis(10), ..scenery() },
+        phases: vec![
+            Phase { amount: rate(known), ..repeated("alone", duration) },
+            Phase { amount: rate(known * 11.0), ..phase("flooded", mix("repeated=1,forged-unknown-key=10"), duration) },
+        ],
+        rules: vec![Rule::NoWrongIdentity, Rule::P99Within("alone", "flooded", 2.0)],
+    }
+}
+
+/// Of ten tokens nine are repeated.
+fn mostly_repeated(name: &'static str, events: Vec<(Duration, Event)>) -> Phase {
+    let mix = mix("repeated=9,fresh-same-identity=1");
+    Phase { amount: rate(300.0), prime: true, tokens: 512, warm_up: Duration::ZERO, events, ..phase(name, mix, secs(20)) }
+}
+
+fn sts_outage() -> Scenario {
+    let events = vec![(secs(5), Event::Sts(Behaviour::Hang, NonZeroU64::MIN)), (secs(15), Event::Sts(Behaviour::Answer, NonZeroU64::MIN))];
+    Scenario {
+        name: "sts-outage",
+        about: "300 questions a second, one of ten about a fresh token; STS hangs from second 5 to second 15",
+        scenery: Scenery { sts_delay: Duration::from_millis(10), ..scenery() },
+        phases: vec![mostly_repeated("outage", events)],
+        rules: vec![Rule::NoWrongIdentity, Rule::AtMost("outage", Outcome::Denied, 0)],
+    }
+}
+
+fn throttle_storm() -> Scenario {
+    let every_second = NonZeroU64::MIN.saturating_add(1);
+    let events = vec![(secs(5), Event::Sts(Behaviour::Throttle, every_second)), (secs(15), Event::Sts(Behaviour::Answer, NonZeroU64::MIN))];
+    Scenario {
+        name: "throttle-storm",
+        about: "300 questions a second, one of ten about a fresh token; STS throttles every second call from second 5 to second 15",
+        scenery: Scenery { sts_delay: Duration::from_millis(10), ..scenery() },
+        phases: vec![mostly_repeated("storm", events)],
+        rules: vec![Rule::NoWrongIdentity, Rule::AtMost("storm", Outcome::Denied, 0)],
+    }
+}
+
+fn reload_under_load() -> Scenario {
+    Scenario {
+        name: "reload-under-load",
+        about: "warm tokens, and the mappings are written anew after 3, 5 and 7 seconds",
+        scenery: scenery(),
+        phases: vec![Phase {
+            events: [3, 5, 7].map(|at| (secs(at), Event::RewriteConfig)).into(),
+            warm_up: Duration::ZERO,
+            ..repeated("reload", secs(10))
+        }],
+        rules: vec![
+            Rule::NoWrongIdentity,
+            Rule::AtMost("reload", Outcome::Denied, 0),
+            Rule::AtMost("reload", Outcome::CutOff, 0),
+            Rule::AtMost("reload", Outcome::Unavailable, 0),
+        ],
+    }
+}
+
+fn drain() -> Scenario {
+    Scenario {
+        name: "drain",
+        about: "1000 questions a second, and the target is told to end after 3 seconds: what it has taken it must answer; who comes later finds it gone",
+        scenery: scenery(),
+        phases: vec![Phase {
+            amount: rate(1000.0),
+            events: vec![(secs(3), Event::Terminate)],
+            warm_up: Duration::ZERO,
+            ..repeated("drain", secs(4))
+        }],
+        rules: vec![Rule::NoWrongIdentity, Rule::AtMost("drain", Outcome::Unavailable, 0)],
+    }
+}
+
+fn memory_20_mib(duration: Duration) -> Scenario {
+    let counted = |name, kind, count| Phase {
+        http: Http::One,
+        connections: 64,
+        tokens: 0,
+        warm_up: Duration::ZERO,
+        limit: Limit { duration: None, count: Some(count) },
+        ..phase(name, Mix::only(kind), Duration::ZERO)
+    };
+    Scenario {
+        name: "memory-20MiB",
+        about: "20 MiB without swap: fill the cache, 64 connections at full speed, 20 000 distinct forged tokens, then more connections and more waiters than there may be",
+        scenery: Scenery { memory_limit: Some(20 * MIB), ..scenery() },
+        phases: vec![
+            counted("fill", Kind::FreshSameIdentity, 12_000),
+            Phase { http: Http::One, connections: 64, ..repeated("speed", duration.max(secs(20))) },
+            counted("forged", Kind::ForgedUnknownKey, 20_000),
+            Phase {
+                amount: Amount::InFlight(600),
+                connections: 600,
+                must_connect: false,
+                http: Http::One,
+                ..repeated("connections", secs(5))
+            },
+            Phase {
+                amount: Amount::InFlight(6000),
+                connections: 12,
+                must_connect: false,
+                events: vec![(Duration::ZERO, Event::StsDelay(Duration::from_millis(500)))],
+                ..fresh("waiters", secs(5))
+            },
+            Phase { http: Http::One, connections: 64, ..repeated("after", secs(5)) },
+        ],
+        rules: vec![
+            Rule::NoWrongIdentity,
+            Rule::NoOomKill,
+            Rule::PeakAtMost(20 * MIB),
+            Rule::Steady("speed", secs(10), 0.9),
+            Rule::AtLeast("waiters", Outcome::Unavailable, 1),
+            Rule::AtLeast("after", Outcome::Allowed, 1),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn each_has_a_name_of_its_own_and_rules_about_phases_that_it_has() {
+        let scenarios = all(secs(10));
+        let names: HashSet<_> = scenarios.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), scenarios.len());
+        for scenario in &scenarios {
+            let has = |name: &str| scenario.phases.iter().any(|phase| phase.name == name);
+            for rule in &scenario.rules {
+                let named = match rule {
+                    Rule::AtLeast(name, ..) | Rule::AtMost(name, ..) | Rule::Steady(name, ..) | Rule::StsCalls(name, _) => has(name),
+                    Rule::P99Within(first, second, _) => has(first) && has(second),
+                    Rule::NoOomKill | Rule::NoWrongIdentity | Rule::PeakAtMost(_) => true,
+                };
+                assert!(named, "{}: {rule:?}", scenario.name);
+            }
+        }
+    }
+}

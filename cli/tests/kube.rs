@@ -42,10 +42,7 @@ fn main() -> ExitCode {
         kube.trial("each_answer_of_a_webhook_has_the_effect_that_the_table_tells", quick_answers),
         // Minutes, for many an answer makes kube-apiserver try for 30 s.
         kube.trial("the_whole_table_of_answers", whole_table).with_ignored_flag(true),
-        // Until server.reusePort is there; it has passed with it.
-        kube.trial("across_twenty_hand_overs_nobody_is_refused", hand_overs)
-            .with_kind("waits for server.reusePort")
-            .with_ignored_flag(true),
+        kube.trial("across_twenty_hand_overs_nobody_is_refused", hand_overs),
         kube.trial("while_nobody_listens_logins_are_refused_at_once_and_the_first_after_it_is_good", plain_restart),
         kube.trial("what_a_plain_restart_costs", cost_of_plain_restarts).with_ignored_flag(true),
         Trial::test("operations_md_has_the_table_of_answers", the_page_has_the_table),

@@ -493,7 +493,7 @@ impl Running {
             shutdown.await;
             ready.draining.store(true, Ordering::Relaxed);
         };
-        let handler = webhook::handler(Arc::clone(&self.webhook));
+        let handler = webhook::Served(Arc::clone(&self.webhook));
         let drained = serve::serve(self.listener, Some(self.tls), handler, self.limits, refusals, draining).await;
         watching.abort();
         self.webhook.tell_left_out();

@@ -143,8 +143,9 @@ impl Question {
         Self::Answered(Identified { way, signer })
     }
 
-    /// Waits for the answer, if it is not there yet.
-    pub async fn answer(self) -> Identified {
+    /// Waits for the answer, if it is not there yet. What was known before is believed if nobody can say, a panic included, and if the token has not ended
+    /// meanwhile.
+    pub async fn answer(self, cluster: &Cluster) -> Identified {
         let (waiter, joined, stale) = match self {
             Self::Answered(identified) => return identified,
             Self::Asked { waiter, joined, stale } => (waiter, joined, stale),
@@ -157,7 +158,7 @@ impl Question {
             // Nobody aborts a proof, so this is a panic; the hook has told where.
             None => AuthError::Panicked,
         };
-        match stale {
+        match stale.filter(|known| known.is_alive(cluster.clock.now())) {
             Some(known) => Identified { way: Way::Stale, signer: Ok(known) },
             None => Identified { way, signer: Err(error) },
         }

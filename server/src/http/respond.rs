@@ -163,7 +163,8 @@ impl fmt::Display for Uid<'_> {
 /// The answer to a TokenReview.
 #[must_use]
 pub fn answer(verdict: &Verdict<'_>, api_version: ApiVersion, deny_status: DenyStatus) -> Answer {
-    let mut body = Vec::with_capacity(1024);
+    // Most have some 700 bytes; from 1 024 on glibc's allocator tidies up first.
+    let mut body = Vec::with_capacity(896);
     let (status, result) = match &verdict.user {
         Ok(user) => {
             write_user(verdict, user, api_version, &mut body);

@@ -15,7 +15,7 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::body::Bodies;
 use super::respond::{self, Answer, DenyStatus, Malformed, Names};
-use super::serve::Peer;
+use super::serve::{Handler, Peer};
 use crate::authenticate::{AuthError, Signer, User, Verdict, decide, identify};
 use crate::clock::{Clock, Now};
 use crate::cluster::Cluster;
@@ -171,7 +171,7 @@ impl Webhook {
         };
         // Who has to wait for a proof waits without his request.
         drop(body);
-        Ok(decide(cluster, question.answer().await, |verdict| {
+        Ok(decide(cluster, question.answer(cluster).await, |verdict| {
             self.count(&verdict);
             self.log_verdict(place, &verdict, now);
             respond::answer(&verdict, api_version, self.deny_status)
@@ -269,12 +269,15 @@ impl Webhook {
     }
 }
 
-/// A handler for [`serve`](super::serve::serve).
-pub fn handler(
-    webhook: Arc<Webhook>,
-) -> impl Fn(Peer, Request<Incoming>) -> futures_util::future::BoxFuture<'static, Response<Full<Bytes>>> + Clone + Send + Sync + 'static {
-    move |peer, request| {
-        let webhook = Arc::clone(&webhook);
-        async move { webhook.handle(peer, request).await }.boxed()
+/// A webhook as [`serve`](super::serve::serve) wants it.
+#[derive(Clone, Debug)]
+pub struct Served(pub Arc<Webhook>);
+
+impl Handler for Served {
+    type Body = Full<Bytes>;
+
+    fn handle(&self, peer: Peer, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
+        let webhook = Arc::clone(&self.0);
+        async move { webhook.handle(peer, request).await }
     }
 }

@@ -192,14 +192,9 @@ enum Age {
 
 impl Age {
     fn of(identity: &VerifiedIdentity, ttl: Duration, now: Now) -> Self {
-        let proved_at = identity.proved_at();
-        let age = now.monotonic.saturating_sub(proved_at.monotonic);
-        // What the token had left when it was proved has to cover what has passed since, whatever the wall clock says; and the other way round.
-        let left = identity.ends_at().as_i64().saturating_sub(proved_at.unix.as_i64());
-        let is_over = now.unix > identity.ends_at() || i64::try_from(age.as_secs()).unwrap_or(i64::MAX) > left;
-        if is_over {
+        if !identity.is_alive(now) {
             Self::Dead
-        } else if age < ttl {
+        } else if identity.age(now) < ttl {
             Self::Fresh
         } else {
             Self::Stale

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arngate_core::identity::IdentityError;
 use arngate_core::{Identity, Partition, StsRequest, UnixSeconds};
@@ -143,6 +144,20 @@ impl VerifiedIdentity {
         self.ends_at
     }
 
+    /// How long ago it was proved, by the monotonic clock.
+    #[must_use]
+    pub const fn age(&self, now: Now) -> Duration {
+        now.monotonic.saturating_sub(self.proved_at.monotonic)
+    }
+
+    /// Whether the token has not ended, by both clocks: what it had left when it was proved has to cover what has passed since, whatever the wall clock says,
+    /// and the other way round.
+    #[must_use]
+    pub fn is_alive(&self, now: Now) -> bool {
+        let left = self.ends_at.as_i64().saturating_sub(self.proved_at.unix.as_i64());
+        now.unix <= self.ends_at && i64::try_from(self.age(now).as_secs()).unwrap_or(i64::MAX) <= left
+    }
+
     /// Memory that it takes, in bytes, what all identities of a cluster share not counted.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
@@ -173,8 +188,6 @@ impl fmt::Debug for VerifiedIdentity {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::tests::{SIGNER, keyring, realm};
     use super::super::{Prover, TokenBuffer};
     use super::*;

@@ -109,11 +109,8 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// The body of an answer.
     type Body: Body<Data: Send, Error: Into<BoxError>> + Send + 'static;
 
-    /// What becomes the answer.
-    type Answer: Future<Output = Response<Self::Body>> + Send + 'static;
-
-    /// Answers one request.
-    fn handle(&self, peer: Peer, request: Request<Incoming>) -> Self::Answer;
+    /// Answers one request. What comes of it is not boxed: it lives where hyper keeps its stream.
+    fn handle(&self, peer: Peer, request: Request<Incoming>) -> impl Future<Output = Response<Self::Body>> + Send + use<Self>;
 }
 
 impl<F, R, B> Handler for F
@@ -123,9 +120,8 @@ where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     type Body = B;
-    type Answer = R;
 
-    fn handle(&self, peer: Peer, request: Request<Incoming>) -> R {
+    fn handle(&self, peer: Peer, request: Request<Incoming>) -> impl Future<Output = Response<B>> + Send + use<F, R, B> {
         self(peer, request)
     }
 }

@@ -271,7 +271,8 @@ impl Builder {
         }
         match tag.core_suffix() {
             Some(suffix @ ("bool" | "float" | "int" | "map" | "null" | "seq" | "str")) => Ok(Some(suffix)),
-            _ => Err(self.error(position, format!("the tag {} means nothing here", Shown(&tag.original())))),
+            // It is not shown: with a `!` before it, a key would be one.
+            _ => Err(self.error(position, "tags mean nothing here; a text that begins with ! has to be quoted".to_owned())),
         }
     }
 
@@ -451,7 +452,7 @@ mod tests {
         insta::assert_snapshot!(error("server:\n  mapRoles: [\n"), @"config.yaml:2: not YAML: unclosed bracket '['");
         insta::assert_snapshot!(error("a: b: c\n"), @"config.yaml:1: not YAML: mapping values are not allowed in this context");
         insta::assert_snapshot!(error("a: *nothing\n"), @"config.yaml:1: not YAML: while parsing node, found unknown anchor");
-        insta::assert_snapshot!(error("a: !!binary aGk=\n"), @r#"config.yaml:1: the tag "!!binary" means nothing here"#);
+        insta::assert_snapshot!(error("a: !!binary aGk=\n"), @"config.yaml:1: tags mean nothing here; a text that begins with ! has to be quoted");
         insta::assert_snapshot!(error("? [a]\n: b\n"), @"config.yaml:1: a key that is no text");
         insta::assert_snapshot!(error("a: 1\n---\nb: 2\n"), @"config.yaml:3: a second document; there can be only one in a file");
         insta::assert_snapshot!(super::parse(&"config.yaml".into(), b"a: 1\nb: \xff\n").unwrap_err(), @"config.yaml:2: the file is not UTF-8");

@@ -400,6 +400,8 @@ principals:
         }
         let broken = errors(&format!("{}\n  - {{key: {KEY}, date: [}}", bundle(&principal("AKIAIOSFODNN7EXAMPLE"))));
         assert!(broken.starts_with("keys.yaml:10: not YAML: ") && !broken.contains(KEY), "{broken}");
+        let tagged = errors(&bundle(&principal("AKIAIOSFODNN7EXAMPLE")).replace(KEY, &format!("!{KEY}")));
+        assert!(tagged.contains("tags mean nothing here") && !tagged.contains(&KEY[..8]), "{tagged}");
         let large = " ".repeat(DOCUMENT_MAX_BYTES + 100);
         assert!(errors(&large).contains("the most that is read"));
     }

@@ -59,3 +59,28 @@ fn says_what_is_wrong_with_its_arguments_and_prints_no_secret() {
         assert!(output.stdout.is_empty() && !text.contains("do-not-print"), "{text}");
     }
 }
+
+#[test]
+fn a_report_is_made_of_results_and_of_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let report =
+        |arguments: &[String]| Command::new(env!("CARGO_BIN_EXE_arngate-loadtest")).arg("report").args(arguments).output().unwrap();
+    let run = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/report/run.json");
+    std::fs::copy(run, at("before.json")).unwrap();
+    std::fs::copy(run, at("after.json")).unwrap();
+    std::fs::write(at("other.json"), r#"{"summary": 1}"#).unwrap();
+
+    let output = report(&[at("before.json"), at("after.json"), "-o".into(), at("report.html")]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let page = std::fs::read_to_string(at("report.html")).unwrap();
+    assert!(page.contains(r#"<th scope="col">before</th><th scope="col">after</th>"#), "{page}");
+
+    for (file, expected) in [("other.json", "other.json: not a result of this tool: invalid type: integer"), ("absent.json", "cannot read")]
+    {
+        let output = report(&[at("before.json"), at(file), "--output".into(), at("none.html")]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(expected) && text.lines().count() == 1, "{text}");
+        assert!(!std::path::Path::new(&at("none.html")).exists());
+    }
+}

@@ -3,6 +3,9 @@
 //!
 //! Names are `module/operation/case`. Each function's answer is asserted once, by the tests below.
 
+pub mod hit;
+pub mod identity;
+
 use std::fmt;
 
 use arngate_core::endpoint::Fips;

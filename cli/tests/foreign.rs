@@ -16,8 +16,9 @@ use arngate_core::{ClusterId, Partition, PresignedUrl, StsHosts, Token, TokenBuf
 use arngate_loadtest::clock::Clock;
 use arngate_loadtest::credential::Credential;
 use arngate_loadtest::sts::{Config, FakeSts};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
 
+use self::support::foreign::{Foreign, in_path};
 use self::support::server::{MAPPINGS, Server, with_sts};
 use self::support::{ACCESS_KEY_ID, SECRET, arngate, token_url};
 
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for case in cases() {
         let name = case.name();
-        trials.push(reference.trial(&format!("the_reference_signs_as_we_do::{name}"), move |program| same_bytes(program, case)));
+        trials.push(reference.trial(&format!("the_reference_signs_as_we_do::{name}"), move |program: &PathBuf| same_bytes(program, case)));
     }
     trials.push(reference.trial("the_reference_writes_the_same_exec_credential", same_exec_credential));
     trials.push(reference.trial("a_token_of_the_reference_logs_in", |program| {
@@ -48,42 +49,11 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// A program that may be there.
-struct Foreign {
-    /// What `ARNGATE_REQUIRE` calls it.
-    name: &'static str,
-    program: Option<PathBuf>,
-    absence: &'static str,
-}
-
-impl Foreign {
-    const fn new(name: &'static str, program: Option<PathBuf>, absence: &'static str) -> Self {
-        Self { name, program, absence }
-    }
-
-    fn trial(&self, name: &str, test: impl FnOnce(&PathBuf) -> Result<(), Failed> + Send + 'static) -> Trial {
-        let (program, absence) = (self.program.clone(), self.absence);
-        let is_absent = program.is_none();
-        let trial = Trial::test(name, move || program.map_or_else(|| Err(absence.into()), |program| test(&program)));
-        let trial = if is_absent { trial.with_kind(absence) } else { trial };
-        trial.with_ignored_flag(is_absent && !is_required(self.name))
-    }
-}
-
-fn is_required(name: &str) -> bool {
-    env::var("ARNGATE_REQUIRE").is_ok_and(|list| list.split(',').any(|required| required.trim() == name))
-}
-
 fn reference() -> Option<PathBuf> {
     match env::var_os("ARNGATE_REFERENCE").filter(|path| !path.is_empty()) {
         Some(path) => Some(PathBuf::from(path)).filter(|path| path.is_file()),
         None => in_path("aws-iam-authenticator"),
     }
-}
-
-fn in_path(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file())
 }
 
 fn python_with_botocore() -> Option<PathBuf> {

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::arn::{Arn, ArnError, CanonicalArn, Principal};
+use crate::arn::{Arn, ArnError, CanonicalArn, Principal, is_printable_ascii};
 use crate::endpoint::Partition;
 use crate::limits::USER_ID_MAX_BYTES;
 
@@ -32,7 +32,7 @@ impl<'a> Identity<'a> {
         if arn.account_id() != account {
             return Err(IdentityError::Account);
         }
-        if user_id.len() > USER_ID_MAX_BYTES || user_id.chars().any(char::is_control) {
+        if user_id.len() > USER_ID_MAX_BYTES || (!is_printable_ascii(user_id) && user_id.chars().any(char::is_control)) {
             return Err(IdentityError::UserId);
         }
         let (user_id, session_name) = match arn.principal() {

@@ -133,7 +133,7 @@ impl Desk {
     }
 
     fn next(&self) -> Question {
-        lock(&self.supply).next()
+        lock(&self.supply).question()
     }
 
     /// What was counted since this was last asked.
@@ -240,6 +240,7 @@ pub(crate) async fn start(plan: &Plan, supplies: Vec<Supply>, placement: Placeme
                 let _ = connected_told.send(Err(Failure::CutOff("no runtime".into())));
                 return;
             };
+            let mut idle_nanos = 0;
             runtime.block_on(async {
                 let share = Share { plan: &plan, part, of };
                 match share.connect().await {
@@ -248,13 +249,14 @@ pub(crate) async fn start(plan: &Plan, supplies: Vec<Supply>, placement: Placeme
                         drop(connected_told);
                         // Gone without a word: another thread could not connect.
                         if go.wait_for(|go| *go).await.is_ok() {
+                            idle_nanos = thread_cpu_nanos();
                             share.work(callers, &course, &desk).await;
                         }
                     }
                     Err(failure) => drop(connected_told.send(Err(failure))),
                 }
             });
-            desk.cpu_nanos.store(thread_cpu_nanos(), Ordering::Relaxed);
+            desk.cpu_nanos.store(thread_cpu_nanos() - idle_nanos, Ordering::Relaxed);
             ended_told.send_modify(|ended| *ended += 1);
             runtime.shutdown_background();
         };
@@ -344,8 +346,10 @@ impl Share<'_> {
         let mut callers: Vec<_> = links.iter().cycle().take(callers as usize).map(Link::caller).collect();
         for caller in &mut callers {
             match caller.connect().await {
+                Ok(()) => {}
                 Err(failure) if self.plan.must_connect => return Err(failure),
-                _ => {}
+                // The others would only wait for the same; each tries when it has something to ask.
+                Err(_) => break,
             }
         }
         Ok(Connected { links, callers })

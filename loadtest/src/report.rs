@@ -74,7 +74,7 @@ mod tests {
             let (tag, text) = tag.split_once('>').unwrap();
             match tag.split(' ').next().unwrap() {
                 "h1" | "h2" | "h3" | "figcaption" | "desc" | "dt" | "summary" | "pre" => {
-                    lines.push(format!("{}: {text}", tag.split(' ').next().unwrap()))
+                    lines.push(format!("{}: {text}", tag.split(' ').next().unwrap()));
                 }
                 "section" | "table" | "ul" => lines.push(tag.into()),
                 "li" if !text.is_empty() => lines.push(format!("li: {text}")),

@@ -285,8 +285,8 @@ impl Supply {
         self.ahead.extend(questions);
     }
 
-    /// The next question.
-    pub fn next(&mut self) -> Question {
+    /// The question that is to be asked now.
+    pub fn question(&mut self) -> Question {
         self.given += 1;
         match self.ahead.pop_front() {
             Some(question) => question,
@@ -465,7 +465,7 @@ pub(crate) mod tests {
             let cast = order.cast;
             let mut supply = Supply::new(order, 0, 1);
             for _ in 0..40 {
-                let question = supply.next();
+                let question = supply.question();
                 let proved = prove(&token_in(&question), &cast);
                 match &question.expected {
                     Expected::Identity(needle) => assert_eq!(proved.as_deref(), Some(needle.arn()), "{kind:?}"),
@@ -485,7 +485,7 @@ pub(crate) mod tests {
             for part in 0..2 {
                 let mut supply = Supply::new(order(kind.name()), part, 2);
                 for _ in 0..4000 {
-                    assert!(seen.insert(token_in(&supply.next())), "{kind:?}");
+                    assert!(seen.insert(token_in(&supply.question())), "{kind:?}");
                 }
             }
         }
@@ -495,7 +495,7 @@ pub(crate) mod tests {
     fn the_same_seed_gives_the_same_questions() {
         let bodies = |seed| {
             let mut supply = Supply::new(Order { seed, ..order("repeated,fresh-same-identity,garbage") }, 0, 1);
-            (0..50).map(|_| supply.next().body).collect::<Vec<_>>()
+            (0..50).map(|_| supply.question().body).collect::<Vec<_>>()
         };
         assert_eq!(bodies(1), bodies(1));
         assert_ne!(bodies(1), bodies(2));
@@ -507,7 +507,7 @@ pub(crate) mod tests {
             (Supply::new(order("repeated,fresh-same-identity"), 0, 1), Supply::new(order("repeated,fresh-same-identity"), 0, 1));
         ahead.make_ahead(30);
         for _ in 0..60 {
-            assert_eq!(ahead.next().body, on_the_fly.next().body);
+            assert_eq!(ahead.question().body, on_the_fly.question().body);
         }
         assert_eq!((ahead.given(), on_the_fly.given()), (60, 60));
         assert!(ahead.take_making().questions > 10 && ahead.take_making().questions == 0);

@@ -197,3 +197,79 @@ pub enum TargetError {
     #[error("expected the URL of a webhook, as in https://127.0.0.1:21362/authenticate")]
     Url,
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+    use rustls::ServerConnection;
+
+    use super::*;
+    use crate::certificate::Certificate;
+
+    /// What a client that trusts `ca_pem` says to a server with that certificate.
+    fn handshake(ca_pem: &str, certificate_pem: &str, key_pem: &str) -> Result<(), rustls::Error> {
+        let chain = CertificateDer::from_pem_slice(certificate_pem.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).unwrap();
+        let mut server = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![chain], key)
+            .unwrap();
+        server.alpn_protocols = vec![b"h2".to_vec()];
+        let target = Target::new("https://127.0.0.1:1/", ca_pem.as_bytes(), None, Http::Two).unwrap();
+        let mut client = rustls::ClientConnection::new(Arc::clone(&target.tls), target.server_name.clone()).unwrap();
+        let mut server = ServerConnection::new(Arc::new(server)).unwrap();
+        let mut wire = Vec::new();
+        for _ in 0..8 {
+            wire.clear();
+            while client.wants_write() {
+                client.write_tls(&mut wire).unwrap();
+            }
+            server.read_tls(&mut wire.as_slice()).unwrap();
+            let _ = server.process_new_packets();
+            wire.clear();
+            while server.wants_write() {
+                server.write_tls(&mut wire).unwrap();
+            }
+            client.read_tls(&mut wire.as_slice()).unwrap();
+            client.process_new_packets()?;
+        }
+        assert!(!client.is_handshaking());
+        Ok(())
+    }
+
+    /// A certificate that calls itself a CA, as aws-iam-authenticator makes it.
+    fn self_made() -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn takes_a_trusted_certificate_also_if_it_calls_itself_a_ca() {
+        let (certificate, key) = self_made();
+        assert_eq!(handshake(&certificate, &certificate, &key), Ok(()));
+        let ours = Certificate::loopback().unwrap();
+        assert_eq!(handshake(&ours.certificate_pem, &ours.certificate_pem, &ours.key_pem), Ok(()));
+    }
+
+    #[test]
+    fn takes_no_other() {
+        let ((trusted, _), (other, key)) = (self_made(), self_made());
+        let error = handshake(&trusted, &other, &key).unwrap_err();
+        assert!(matches!(error, rustls::Error::InvalidCertificate(_)), "{error}");
+    }
+
+    #[test]
+    fn only_https_urls_are_targets() {
+        let ours = Certificate::loopback().unwrap().certificate_pem;
+        let error = |url: &str| Target::new(url, ours.as_bytes(), None, Http::One).unwrap_err();
+        for url in ["", "127.0.0.1:1", "http://127.0.0.1/", "/authenticate", "https://"] {
+            assert_eq!(error(url), TargetError::Url, "{url}");
+        }
+        assert!(Target::new("https://[::1]:1/", ours.as_bytes(), None, Http::One).is_ok_and(|target| target.is_loopback()));
+        assert!(Target::new("https://192.0.2.1:1/", ours.as_bytes(), None, Http::One).is_ok_and(|target| !target.is_loopback()));
+    }
+}

@@ -160,3 +160,65 @@ pub enum ThresholdError {
     #[error("expected a number, or a percentage of an outcome, as in denied>1%")]
     Number,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::outcome::Judgement;
+    use crate::result::{LATENESS_MOST, Origin, Run};
+    use crate::run::{Finished, Seen};
+    use crate::tally::Tally;
+
+    /// A hundred answers of 1 to 100 ms, two of them denials, in ten seconds.
+    fn summary() -> Summary {
+        let mut tally = Tally::default();
+        for millis in 1..=100 {
+            let outcome = if millis <= 2 { Outcome::Denied } else { Outcome::Allowed };
+            tally.record(Judgement { outcome, reason: None }, Duration::from_millis(millis));
+        }
+        let finished = Finished {
+            tally,
+            elapsed: Duration::from_secs(10),
+            seconds: Vec::new(),
+            unanswered: 0,
+            stopped: false,
+            generator_cpu: Duration::ZERO,
+            generator_elapsed: Duration::ZERO,
+            seen_first: Seen::default(),
+        };
+        Run::new(Origin::here(0), Default::default(), &finished, LATENESS_MOST, None).summary
+    }
+
+    #[test]
+    fn each_figure_is_compared_in_its_own_unit() {
+        let summary = summary();
+        let crossed = |text: &str| text.parse::<Threshold>().unwrap().crossed_by(&summary);
+        for text in
+            ["p50>49ms", "p99 >= 99ms", "max>0.09s", "mean<51ms", "denied>1", "denied>1%", "rate<11", "completed<=100", "p99.9>99000us"]
+        {
+            assert!(crossed(text).is_some(), "{text}");
+        }
+        for text in ["p50>51ms", "p90<90ms", "denied>2", "denied>2%", "wrong-identity>0", "rate>10", "unsent>0", "allowed<98"] {
+            assert_eq!(crossed(text), None, "{text}");
+        }
+        assert_eq!(crossed("denied>1%").unwrap(), "denied>1% (it was 2.00%)");
+    }
+
+    #[test]
+    fn what_is_no_threshold_is_refused() {
+        for (text, error) in [
+            ("", ThresholdError::Form),
+            ("p99", ThresholdError::Form),
+            ("p99=5ms", ThresholdError::Form),
+            ("p99>5", ThresholdError::Duration),
+            ("p99>-5ms", ThresholdError::Duration),
+            ("p98>5ms", ThresholdError::Figure),
+            ("denied>x", ThresholdError::Number),
+            ("rate<1%", ThresholdError::Number),
+        ] {
+            assert_eq!(text.parse::<Threshold>(), Err(error), "{text}");
+        }
+    }
+}

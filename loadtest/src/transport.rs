@@ -2,16 +2,18 @@
 //!
 //! The load that is put on a target is made elsewhere, against the trait [`Ask`]: over a [`Caller`] here, and over whatever a test likes there.
 
+mod h2;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
-use hyper::{Method, Request, Response, Uri};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::{Method, Request, Uri};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
@@ -56,9 +58,11 @@ pub trait Ask: Send + 'static {
 #[derive(Debug)]
 struct Line {
     target: Target,
-    /// Of the form that the protocol wants: whole for HTTP/2, path and query for HTTP/1.1.
+    /// Of HTTP/1.1: path and query.
     uri: Uri,
     headers: HeaderMap,
+    /// Of HTTP/2.
+    head: h2::Head,
 }
 
 /// A connection that is made when it is needed, and made anew when it has ended.
@@ -66,27 +70,26 @@ struct Line {
 pub struct Link {
     line: Arc<Line>,
     /// With HTTP/2, what all callers share.
-    shared: Arc<Mutex<Option<http2::SendRequest<Full<Bytes>>>>>,
+    shared: Arc<Mutex<Option<h2::Client>>>,
 }
 
 impl Link {
     /// A connection to `target`; nothing is done yet.
     #[must_use]
     pub fn new(target: Target) -> Self {
+        const CONTENT: &str = "application/json";
+        const ACCEPTED: &str = "application/json, */*";
+        const AGENT: &str = concat!("arngate-loadtest/", env!("CARGO_PKG_VERSION"));
+        let authority = target.uri.authority().map_or("localhost", |authority| authority.as_str()).to_owned();
+        let path = target.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json, */*"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("arngate-loadtest/", env!("CARGO_PKG_VERSION"))));
-        let path = target.uri.path_and_query().map_or("/", |path| path.as_str());
-        let uri = match target.http {
-            Http::One => {
-                let host = target.uri.authority().map_or("localhost", |authority| authority.as_str());
-                headers.insert(HOST, HeaderValue::from_str(host).unwrap_or(HeaderValue::from_static("localhost")));
-                path.parse().unwrap_or_default()
-            }
-            Http::Two => target.uri.clone(),
-        };
-        Self { line: Arc::new(Line { target, uri, headers }), shared: Arc::default() }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT));
+        headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.insert(HOST, HeaderValue::from_str(&authority).unwrap_or(HeaderValue::from_static("localhost")));
+        let uri = path.parse().unwrap_or_default();
+        let head = h2::Head { authority, path, content_type: CONTENT, accept: ACCEPTED, user_agent: AGENT };
+        Self { line: Arc::new(Line { target, uri, headers, head }), shared: Arc::default() }
     }
 
     /// Who asks over this connection: with HTTP/2 any number of callers share it, else each has one of its own.
@@ -111,7 +114,7 @@ impl Link {
                 if let Some(open) = shared.as_ref().filter(|open| !open.is_closed()) {
                     return Ok(Sender::Two(open.clone()));
                 }
-                let made = open_or_pause(connect_h2(target)).await?;
+                let made = open_or_pause(connect_h2(&self.line)).await?;
                 *shared = Some(made.clone());
                 Ok(Sender::Two(made))
             }
@@ -130,36 +133,29 @@ async fn open_or_pause<T>(connecting: impl Future<Output = Result<T, String>>) -
     }
 }
 
-type Tls = TokioIo<tokio_rustls::client::TlsStream<TcpStream>>;
+type Tls = tokio_rustls::client::TlsStream<TcpStream>;
 
 async fn connect_tls(target: &Target) -> Result<Tls, String> {
     let tcp = TcpStream::connect(target.address).await.map_err(|error| format!("cannot connect: {}", error.kind()))?;
     let _ = tcp.set_nodelay(true);
     let tls = TlsConnector::from(Arc::clone(&target.tls)).connect(target.server_name.clone(), tcp).await;
-    tls.map(TokioIo::new).map_err(|error| format!("TLS: {error}"))
+    tls.map_err(|error| format!("TLS: {error}"))
 }
 
 async fn connect_h1(target: &Target) -> Result<http1::SendRequest<Full<Bytes>>, String> {
     let tls = connect_tls(target).await?;
-    let (sender, connection) = http1::handshake(tls).await.map_err(|error| told(&error))?;
+    let (sender, connection) = http1::handshake(TokioIo::new(tls)).await.map_err(|error| told(&error))?;
     // How it ends is told to whoever waits for an answer.
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)
 }
 
-async fn connect_h2(target: &Target) -> Result<http2::SendRequest<Full<Bytes>>, String> {
-    let tls = connect_tls(target).await?;
-    if tls.inner().get_ref().1.alpn_protocol() != Some(b"h2") {
+async fn connect_h2(line: &Line) -> Result<h2::Client, String> {
+    let tls = connect_tls(&line.target).await?;
+    if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
         return Err("the target does not speak HTTP/2".into());
     }
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-        .initial_stream_window_size(64 << 10)
-        .initial_connection_window_size(4 << 20)
-        .handshake(tls)
-        .await
-        .map_err(|error| told(&error))?;
-    tokio::spawn(async move { drop(connection.await) });
-    Ok(sender)
+    h2::Client::handshake(tls, &line.head).await
 }
 
 /// An error of HTTP and its innermost cause: `connection error: Connection reset by peer`.
@@ -175,7 +171,7 @@ fn told(error: &hyper::Error) -> String {
 #[derive(Debug)]
 enum Sender {
     One(http1::SendRequest<Full<Bytes>>),
-    Two(http2::SendRequest<Full<Bytes>>),
+    Two(h2::Client),
 }
 
 impl Sender {
@@ -183,14 +179,7 @@ impl Sender {
     async fn ready(&mut self) -> bool {
         match self {
             Self::One(sender) => sender.ready().await.is_ok(),
-            Self::Two(sender) => sender.ready().await.is_ok(),
-        }
-    }
-
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
-        match self {
-            Self::One(sender) => sender.send_request(request).await,
-            Self::Two(sender) => sender.send_request(request).await,
+            Self::Two(client) => !client.is_closed(),
         }
     }
 }
@@ -232,14 +221,30 @@ impl Ask for Caller {
     async fn ask(&mut self, body: Bytes) -> Result<Answer, Failure> {
         let line = Arc::clone(&self.link.line);
         let method = self.method.clone();
-        let sender = self.ready().await?;
+        let sender = match self.ready().await? {
+            Sender::One(sender) => sender,
+            Sender::Two(client) => match client.ask(body.clone()).await {
+                Err(h2::Refused::NotTaken(_)) => match self.ready().await? {
+                    Sender::Two(client) => return client.ask(body).await.map_err(failure_of),
+                    Sender::One(sender) => sender,
+                },
+                other => return other.map_err(failure_of),
+            },
+        };
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = line.uri.clone();
         *request.headers_mut() = line.headers.clone();
-        let response = sender.send(request).await.map_err(|error| Failure::CutOff(told(&error)))?;
+        let response = sender.send_request(request).await.map_err(|error| Failure::CutOff(told(&error)))?;
         let status = response.status().as_u16();
         Ok(Answer { status, body: whole(response.into_body()).await? })
+    }
+}
+
+fn failure_of(refused: h2::Refused) -> Failure {
+    match refused {
+        h2::Refused::Failed(failure) => failure,
+        h2::Refused::NotTaken(reason) => Failure::CutOff(reason),
     }
 }
 

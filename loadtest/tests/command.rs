@@ -60,12 +60,145 @@ fn says_what_is_wrong_with_its_arguments_and_prints_no_secret() {
     }
 }
 
+/// The tool with any arguments.
+fn tool(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_arngate-loadtest"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// A ceiling in a process of its own; ended when dropped.
+struct Ceiling {
+    child: std::process::Child,
+    url: String,
+    ca: std::path::PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Ceiling {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        let mut child = tool(&["ceiling", "--ca-out", ca.to_str().unwrap()]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = format!("https://{}/authenticate", json(&line)["listening"].as_str().unwrap());
+        Self { child, url, ca, _folder: folder }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Command {
+        let mut command = tool(&["run", "--target", &self.url, "--ca", self.ca.to_str().unwrap(), "--tokens", "16", "--identities", "4"]);
+        command.args(["--warm-up", "0s"]).args(arguments);
+        command
+    }
+}
+
+impl Drop for Ceiling {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const CEILING_ARN: &str = "arn:aws:sts::123456789012:assumed-role/loadtest-000000/session-000000";
+
+#[test]
+fn a_run_prints_a_table_and_writes_all_that_is_needed_to_do_it_again() {
+    let ceiling = Ceiling::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.json");
+    let arguments = ["--expect-arn", CEILING_ARN, "--count", "50", "--fail-if", "denied>0", "--json", file.to_str().unwrap()];
+    let output = ceiling.run(&arguments).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("allowed          50 (100.00 %)"), "{text}");
+    assert!(output.stderr.is_empty(), "nobody looks: no progress");
+    let run: arngate_loadtest::result::Run = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!((run.summary.completed, run.summary.outcomes["allowed"]), (50, 50));
+    assert!(run.origin.command.iter().any(|word| word == &ceiling.url) && run.origin.processors > 0);
+    assert_eq!((run.settings["mix"].as_str(), run.settings["http"].as_str()), ("repeated=1", "h2"));
+    assert_eq!(run.summary.latency.curve.last().unwrap().1, run.summary.latency.max_us);
+}
+
+#[test]
+fn the_exit_code_tells_a_crossed_threshold() {
+    let ceiling = Ceiling::start();
+    let output =
+        ceiling.run(&["--shape", "users", "--count", "20", "--fail-if", "wrong-identity>0", "--fail-if", "p99>30s"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{text}");
+    assert!(text.contains("FAILED           wrong-identity>0 (it was 20)") && !text.contains("p99>30s"), "{text}");
+}
+
+#[test]
+fn ctrl_c_prints_what_ran() {
+    let ceiling = Ceiling::start();
+    let mut run = ceiling.run(&["--expect-arn", CEILING_ARN, "--duration", "600s"]).stdout(Stdio::piped()).spawn().unwrap();
+    // It listens to signals before it starts its second thread.
+    let threads = format!("/proc/{}/task", run.id());
+    while std::fs::read_dir(&threads).is_ok_and(|tasks| tasks.count() < 2) {
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").args(["-s", "INT", &run.id().to_string()]).status().unwrap().success());
+    let mut text = String::new();
+    run.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(run.wait().unwrap().success(), "{text}");
+    assert!(text.contains("stopped before its end") && text.contains("latency"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_done_is_said_in_a_line() {
+    let ceiling = Ceiling::start();
+    let ca = ceiling.ca.to_str().unwrap();
+    let other = Ceiling::start();
+    for (arguments, expected) in [
+        (&["run", "--target", "https://127.0.0.1:1/authenticate", "--ca", ca][..], "cannot be asked: cannot connect: connection refused"),
+        (&["run", "--target", &ceiling.url, "--ca", other.ca.to_str().unwrap()], "cannot be asked: TLS: invalid peer certificate"),
+        (
+            &["run", "--target", "https://192.0.2.1:1/", "--ca", ca],
+            "192.0.2.1:1 is not on this machine; if it is yours, say --i-own-this-target",
+        ),
+        (&["run", "--target", "http://127.0.0.1:1/", "--ca", ca], "expected the URL of a webhook"),
+        (&["run", "--target", &ceiling.url, "--ca", "/nowhere/ca.pem"], "cannot read /nowhere/ca.pem"),
+        (&["run", "--target", &ceiling.url, "--ca", "/dev/null"], "there is no PEM certificate"),
+        (&["run", "--kubeconfig", "/nowhere/kubeconfig"], "cannot read /nowhere/kubeconfig"),
+        (&["run", "--target", &ceiling.url, "--ca", ca, "--mix", "fresh-new-identity"], "needs --new-identities"),
+        (&["run", "--target", &ceiling.url, "--ca", ca, "--mix", "fresh"], "expected kinds of tokens"),
+        (&["run", "--target", &ceiling.url, "--ca", ca, "--rate", "0"], "expected questions a second"),
+        (&["run", "--target", &ceiling.url, "--ca", ca, "--fail-if", "p99>5"], "expected a duration in us, ms or s"),
+        (&["run", "--target", &ceiling.url, "--ca", ca, "--duration", "20s", "--warm-up", "900s"], "good for 15 minutes"),
+        (&["run"], "--target <URL>"),
+        (&["scenario", "nonsense"], "there is no scenario nonsense; expected one of hit, cold, unique-sts"),
+        (&["scenario", "hit", "--target", "nginx"], "expected arngate=PATH"),
+        (&["scenario", "hit", "--target", "arngate=/nowhere/arngate"], "it could not be started: No such file"),
+        (&["scenario", "hit", "--target", "command=false"], "it ended at once (exit status: 1)"),
+        (&["fixture", "/dev/null/x"], "cannot write to /dev/null/x"),
+        (&["fixture", "/nowhere", "--offline"], "--offline needs --shape users"),
+    ] {
+        let output = tool(arguments).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(expected), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn a_scenario_starts_and_ends_all_that_it_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("played.json");
+    let mut command = tool(&["scenario", "herd", "--target", "ceiling", "--json", file.to_str().unwrap()]);
+    let output = command.env("TMPDIR", folder.path()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("allowed 10000"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let played: arngate_loadtest::scenario::Played = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!(played.phases[0].run.summary.completed, 10_000);
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["played.json"], "nothing else is left");
+}
+
 #[test]
 fn a_report_is_made_of_results_and_of_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let report =
-        |arguments: &[String]| Command::new(env!("CARGO_BIN_EXE_arngate-loadtest")).arg("report").args(arguments).output().unwrap();
+    let report = |arguments: &[String]| tool(&["report"]).args(arguments).output().unwrap();
     let run = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/report/run.json");
     std::fs::copy(run, at("before.json")).unwrap();
     std::fs::copy(run, at("after.json")).unwrap();
@@ -83,4 +216,16 @@ fn a_report_is_made_of_results_and_of_nothing_else() {
         assert!(!output.status.success() && text.contains(expected) && text.lines().count() == 1, "{text}");
         assert!(!std::path::Path::new(&at("none.html")).exists());
     }
+}
+
+#[test]
+fn a_run_writes_its_report() {
+    let ceiling = Ceiling::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.html");
+    let output = ceiling.run(&["--expect-arn", CEILING_ARN, "--count", "50", "--html", file.to_str().unwrap()]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let page = std::fs::read_to_string(file).unwrap();
+    assert!(page.contains("<div><dt>allowed</dt><dd>50 (100.00 %)</dd></div>") && page.contains(&ceiling.url), "{page}");
+    assert!(page.contains("<figcaption>Latency by percentile"), "{page}");
 }

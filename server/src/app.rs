@@ -5,9 +5,10 @@
 //! ```
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use arngate_core::request::ClusterIdError;
@@ -15,27 +16,36 @@ use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::bootstrap::kubeconfig::{self, KubeconfigError};
+use crate::bootstrap::kubeconfig::{self, ClientFiles, KubeconfigError};
+use crate::bootstrap::x509::Summary;
 use crate::bootstrap::{self, certs};
 use crate::clock::{Clock, SystemClock};
-use crate::cluster::Cluster;
-use crate::config::{Config, ProverKind};
+use crate::cluster::{self, Cluster};
+use crate::config::{CacheSettings, ClientSettings, Config, ProverKind, WebhookClientSettings};
 use crate::document::Errors;
+use crate::flight;
 use crate::http::admin::{self, Admin, Audience, Check, Readiness};
+use crate::http::body::Bodies;
 use crate::http::respond::DenyStatus;
-use crate::http::serve::{self, BindError, Drained, Limits};
-use crate::http::tls::{self, CurrentCert, TlsError};
+use crate::http::serve::{self, BindError, Drained, Limits, Sharing};
+use crate::http::tls::{AuthoritiesError, Clients, CurrentCert, Tls, TlsError};
 use crate::http::webhook::{self, AccessLog, Parts, Webhook};
-use crate::mapping::{Snapshot, Store};
-use crate::metrics::Metrics;
+use crate::identity_cache::{self, NoRandom};
+use crate::mapping::Snapshot;
+use crate::memory::{Bounds, MemoryLimit};
+use crate::metrics::{Levels, Metrics};
 use crate::prover::offline::{Bundle, Keyring};
-use crate::prover::sts::{self, Client, ProxySettings};
+use crate::prover::sts::{self, Client, OwnRegion, ProxySettings};
 use crate::prover::{Chain, ChainError, Prover, Realm};
 use crate::telemetry::Log;
+use crate::watch::{Looks, Source, Watch};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Who signs the clients' certificates.
+    #[error("server.clientCAFile: {0}")]
+    Authorities(#[from] AuthoritiesError),
     /// It cannot listen.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -60,6 +70,9 @@ pub enum StartError {
     /// The STS client.
     #[error(transparent)]
     Sts(#[from] sts::ConfigError),
+    /// The cache has no key.
+    #[error(transparent)]
+    Random(#[from] NoRandom),
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -74,16 +87,26 @@ pub struct Service {
     pub mappings: Snapshot,
     /// What TLS shows.
     pub certificate: certs::ServingCert,
+    /// Where certificate and key lie, and how they looked before they were read; none: nowhere.
+    pub certificate_files: Option<(PathBuf, Looks)>,
+    /// Whose questions are answered; none: everybody's.
+    pub clients: Option<Arc<Clients>>,
+    /// What is read again when it changes, beside the certificate.
+    pub sources: Vec<Source>,
     /// Where it listens.
     pub address: IpAddr,
     /// The port; zero for any that is free.
     pub port: u16,
+    /// Whether others may listen there too.
+    pub sharing: Sharing,
     /// The webhook kubeconfig to write, if one is to be written.
     pub kubeconfig: Option<WebhookKubeconfig>,
     /// The listener for probes, if there is to be one.
     pub admin: Option<AdminListener>,
     /// Bounds on what a peer can make us hold or wait for.
     pub limits: Limits,
+    /// Bounds on what all of them together can make us hold.
+    pub bounds: Bounds,
     /// What a denial is sent as.
     pub deny_status: DenyStatus,
     /// Which requests leave a line.
@@ -92,6 +115,8 @@ pub struct Service {
     pub log: Log,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
+    /// How identities are kept.
+    pub cache: identity_cache::Settings,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
 }
@@ -108,6 +133,8 @@ pub struct WebhookKubeconfig {
     pub path: PathBuf,
     /// The host that it names.
     pub hostname: String,
+    /// What it names for the API server to show.
+    pub client: Option<WebhookClientSettings>,
 }
 
 impl WebhookKubeconfig {
@@ -116,7 +143,7 @@ impl WebhookKubeconfig {
             tracing::warn!(hostname = self.hostname, "{NOT_FOR_HOSTNAME}");
         }
         let url = kubeconfig::server_url(&self.hostname, port);
-        kubeconfig::write(&self.path, &kubeconfig::render(certificate.leaf_der(), &url, None))?;
+        kubeconfig::write(&self.path, &kubeconfig::render(certificate.leaf_der(), &url, self.client.as_ref().map(client_files)))?;
         let path = self.path.display();
         tracing::info!(
             "reconfigure your apiserver with `--authentication-token-webhook-config-file={path}` to enable (assuming default hostPath mounts)"
@@ -145,30 +172,50 @@ impl Service {
     pub fn from_config(config: Config, proxy: ProxySettings, log: Log) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = Arc::new(Metrics::new());
-        let (chain, limits) = (chain(&config, proxy, &metrics)?, limits(&config));
+        let own_region = match &config.region_source {
+            Some(source) => OwnRegion::from_imds(source.clone()),
+            None => OwnRegion::told(config.region.as_deref()),
+        };
+        let bounds = bounds(&config);
+        let mut sources = Vec::new();
+        let (chain, limits) = (chain(&config, &own_region, proxy, &metrics, &mut sources)?, limits(&config, &bounds));
+        let clients = config.clients.as_ref().map(|settings| clients(settings, &mut sources)).transpose()?;
         let max_ahead_secs = u32::try_from(config.clock_skew.as_secs()).unwrap_or(u32::MAX);
-        let realm = Realm::new(&config.cluster_id, config.partition, config.region.as_deref(), max_ahead_secs, chain)?;
+        let realm = Realm::new(&config.cluster_id, config.partition, None, max_ahead_secs, chain)?.with_own_region(own_region);
 
         let (listen, bootstrap) = (config.listen, &config.bootstrap);
         let names = certs::Names { address: &listen.address.to_string(), hostname: &bootstrap.hostname };
+        let mut looks = Looks::of(&certificate_paths(&bootstrap.state_dir));
         let certificate = certs::load_or_generate(&bootstrap.state_dir, names, clock.now().unix)?;
-        let kubeconfig = (!bootstrap.kubeconfig_pregenerated)
-            .then(|| WebhookKubeconfig { path: bootstrap.generate_kubeconfig.clone(), hostname: bootstrap.hostname.clone() });
+        if certificate.origin() == certs::Origin::Generated {
+            looks = Looks::of(&certificate_paths(&bootstrap.state_dir));
+        }
+        let kubeconfig = (!bootstrap.kubeconfig_pregenerated).then(|| WebhookKubeconfig {
+            path: bootstrap.generate_kubeconfig.clone(),
+            hostname: bootstrap.hostname.clone(),
+            client: bootstrap.webhook_client.clone(),
+        });
         let audience = if config.admin.is_set { Audience::Everybody } else { Audience::Loopback };
         let address = config.admin.address;
         Ok(Self {
             realm,
             mappings: config.mappings,
             certificate,
+            certificate_files: Some((bootstrap.state_dir.clone(), looks)),
+            clients,
+            sources,
             address: listen.address,
             port: listen.port,
+            sharing: if listen.reuse_port { Sharing::WithOthers } else { Sharing::Alone },
             kubeconfig,
             admin: Some(AdminListener { address: address.ip.map_or_else(String::new, |ip| ip.to_string()), port: address.port, audience }),
             limits,
+            bounds,
             deny_status: config.answer.deny_status,
             access_log: config.answer.access_log,
             log,
             metrics,
+            cache: cache(&config.cache, &bounds),
             clock,
         })
     }
@@ -179,49 +226,188 @@ impl Service {
     ///
     /// [`BindError`] where the webhook cannot, [`KubeconfigError`]. A listener for probes that cannot is only warned about.
     pub async fn bind(self) -> Result<Running, StartError> {
-        let listener = serve::bind(&self.address.to_string(), self.port).await?;
+        let listener = serve::bind_for(&self.address.to_string(), self.port, self.sharing).await?;
+        let port = listener.local_addr().map_or(self.port, |address| address.port());
         if let Some(kubeconfig) = &self.kubeconfig {
-            let port = listener.local_addr().map_or(self.port, |address| address.port());
             kubeconfig.write(&self.certificate, port)?;
         }
-        let tls = tls::server_config(Arc::new(CurrentCert::new(self.certificate.certified_key())))?;
+        let metrics = self.metrics;
+        let ready = Arc::new(Ready::new(Arc::clone(&self.clock), Arc::clone(&metrics)));
+        ready.serves(&self.certificate);
+        let current = Arc::new(CurrentCert::new(self.certificate.certified_key()));
+        let tls = Tls::new(Arc::clone(&current), self.clients, Arc::clone(&self.clock))?;
+        let mut sources = self.sources;
+        if let Some((state_dir, looks)) = self.certificate_files {
+            let certificate = CertificateFiles { state_dir, current, ready: Arc::clone(&ready), kubeconfig: self.kubeconfig, port };
+            sources.push(certificate.source(looks));
+        }
+        let watch = Watch::new(sources, Arc::clone(&metrics), Arc::clone(&self.clock));
         let admin = match &self.admin {
-            Some(place) => admin::listen(&place.address, place.port).await.map(|listener| (listener, place.audience)),
+            Some(place) => admin::listen(&place.address, place.port, self.sharing).await.map(|listener| (listener, place.audience)),
             None => None,
         };
-        let ready = Arc::new(Ready::default());
-        let cluster = Arc::new(Cluster { realm: Arc::new(self.realm), mappings: Store::new(self.mappings) });
-        let metrics = self.metrics;
+        // Nobody waits for it: tokens for regions that we know are good meanwhile.
+        tokio::spawn(self.realm.own_region().clone().look_up(self.realm.partition()));
+        let cluster = Arc::new(Cluster::new(cluster::Parts {
+            realm: self.realm,
+            mappings: self.mappings,
+            cache: self.cache,
+            flights: flight::Limits { flights: self.bounds.flights, waiters: self.bounds.waiters },
+            evictions: metrics.evictions(),
+            clock: Arc::clone(&self.clock),
+        })?);
+        metrics.watch(Arc::clone(&cluster) as Arc<dyn Levels>);
         let webhook = Webhook::new(Parts {
-            cluster,
+            cluster: Arc::clone(&cluster),
             clock: self.clock,
             metrics: Arc::clone(&metrics),
             log: self.log,
             access_log: self.access_log,
             deny_status: self.deny_status,
+            bodies: Bodies::new(self.bounds.body_bytes, metrics.bodies_refused()),
         });
-        Ok(Running { listener, tls, admin, webhook: Arc::new(webhook), metrics, ready, limits: self.limits })
+        Ok(Running { cluster, listener, tls, admin, webhook: Arc::new(webhook), metrics, ready, limits: self.limits, watch })
     }
 }
 
+const fn cache(settings: &CacheSettings, bounds: &Bounds) -> identity_cache::Settings {
+    identity_cache::Settings {
+        ttl: settings.ttl,
+        max_bytes: bounds.cache_bytes,
+        negative_ttl: settings.negative_ttl,
+        stale_if_down: settings.stale_if_down,
+    }
+}
+
+/// What the memory limit suggests, where nothing was set.
+fn bounds(config: &Config) -> Bounds {
+    let limit = MemoryLimit::of_this_process();
+    let mut bounds = Bounds::under(limit);
+    let set = &config.bounds;
+    let put = |bound: &mut usize, set: Option<usize>| *bound = set.unwrap_or(*bound);
+    put(&mut bounds.cache_bytes, config.cache.max_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)));
+    put(&mut bounds.connections, set.max_connections);
+    put(&mut bounds.waiters, set.max_waiters);
+    put(&mut bounds.flights, set.max_flights.or_else(|| set.max_waiters.map(|waiters| (waiters / 8).max(1))));
+    put(&mut bounds.body_bytes, set.max_body_bytes);
+    bounds.streams = set.max_streams.unwrap_or(bounds.streams);
+    let limit = limit.bytes().map_or_else(|| "none".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
+    tracing::info!(
+        cacheBytes = bounds.cache_bytes,
+        connections = bounds.connections,
+        waiters = bounds.waiters,
+        flights = bounds.flights,
+        bodyBytes = bounds.body_bytes,
+        "bounds under a memory limit of {limit}"
+    );
+    bounds
+}
+
+/// How many threads are to serve: as many as were set, else as many processors as we may use at once, as far as the memory limit allows.
+#[must_use]
+pub fn worker_threads(config: &Config) -> usize {
+    // The standard library knows of quotas (cgroup v1 and v2) and of affinity.
+    let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    config.bounds.worker_threads.unwrap_or_else(|| processors().min(Bounds::under(MemoryLimit::of_this_process()).worker_threads))
+}
+
 /// The usual bounds, and time enough at the end for a question to STS that has just begun.
-fn limits(config: &Config) -> Limits {
+fn limits(config: &Config, bounds: &Bounds) -> Limits {
     let usual = Limits::default();
-    Limits { drain: usual.drain.max(config.sts.deadline + Duration::from_secs(1)), ..usual }
+    Limits {
+        drain: usual.drain.max(config.sts.deadline + Duration::from_secs(1)),
+        max_connections: bounds.connections,
+        max_streams: bounds.streams,
+        ..usual
+    }
+}
+
+/// Who may ask, by the settings.
+fn clients(settings: &ClientSettings, sources: &mut Vec<Source>) -> Result<Arc<Clients>, AuthoritiesError> {
+    let path = settings.ca_file.clone();
+    let looks = Looks::of(std::slice::from_ref(&path));
+    let clients = Arc::new(Clients::load(&path, settings.names.clone())?);
+    let reloaded = Arc::clone(&clients);
+    sources.push(Source::new("client-ca", vec![path.clone()], looks, move || {
+        reloaded.reload(&path).map_err(|error| error.to_string())?;
+        Ok(path.display().to_string())
+    }));
+    Ok(clients)
+}
+
+fn client_files(client: &WebhookClientSettings) -> ClientFiles<'_> {
+    ClientFiles { certificate: &client.certificate, key: &client.key }
+}
+
+fn certificate_paths(state_dir: &Path) -> [PathBuf; 2] {
+    [certs::certificate_path(state_dir), certs::key_path(state_dir)]
+}
+
+/// Certificate and key on the disk, and all that follows when they change.
+struct CertificateFiles {
+    state_dir: PathBuf,
+    current: Arc<CurrentCert>,
+    ready: Arc<Ready>,
+    kubeconfig: Option<WebhookKubeconfig>,
+    port: u16,
+}
+
+impl CertificateFiles {
+    fn source(self, looks: Looks) -> Source {
+        let paths = certificate_paths(&self.state_dir).into();
+        Source::new("certificate", paths, looks, move || self.reload())
+    }
+
+    fn reload(&self) -> Result<String, String> {
+        let certificate = certs::load(&self.state_dir).map_err(|error| error.to_string())?;
+        let [path, key] = certificate_paths(&self.state_dir);
+        let certificate = certificate.ok_or_else(|| format!("{} or {} is missing", path.display(), key.display()))?;
+        let is_another = self.current.current().cert != certificate.certified_key().cert;
+        self.current.replace(certificate.certified_key());
+        self.ready.serves(&certificate);
+        if let (Some(kubeconfig), true) = (&self.kubeconfig, is_another) {
+            match kubeconfig.write(&certificate, self.port) {
+                Ok(()) => tracing::warn!("the webhook kubeconfig trusts the new certificate: API servers read it when they start"),
+                Err(error) => tracing::error!(%error, "the webhook kubeconfig still trusts the certificate before this one"),
+            }
+        }
+        Ok(path.display().to_string())
+    }
 }
 
 /// The provers of the settings, in their order.
-fn chain(config: &Config, proxy: ProxySettings, metrics: &Arc<Metrics>) -> Result<Chain, StartError> {
+fn chain(
+    config: &Config,
+    own_region: &OwnRegion,
+    proxy: ProxySettings,
+    metrics: &Arc<Metrics>,
+    sources: &mut Vec<Source>,
+) -> Result<Chain, StartError> {
     let mut provers = Vec::new();
     for kind in &config.provers {
         provers.push(match kind {
             ProverKind::Offline => {
                 let offline = config.offline.as_ref().ok_or(StartError::NoBundle)?;
-                let bundle = Bundle::load(&offline.bundle, config.partition).map_err(StartError::Bundle)?;
-                tracing::info!(principals = bundle.principals().len(), bundle = %offline.bundle.display(), "loaded the key bundle");
-                Prover::Offline(Arc::new(Keyring::new(bundle)))
+                let (path, partition) = (offline.bundle.clone(), config.partition);
+                let looks = Looks::of(std::slice::from_ref(&path));
+                let bundle = Bundle::load(&path, partition).map_err(StartError::Bundle)?;
+                tracing::info!(principals = bundle.principals().len(), bundle = %path.display(), "loaded the key bundle");
+                let keyring = Arc::new(Keyring::new(bundle));
+                let reloaded = Arc::clone(&keyring);
+                sources.push(Source::new("bundle", vec![path.clone()], looks, move || {
+                    let bundle = Bundle::load(&path, partition).map_err(|errors| errors.to_string())?;
+                    let loaded = format!("{} principals of {}", bundle.principals().len(), path.display());
+                    reloaded.replace(bundle);
+                    Ok(loaded)
+                }));
+                Prover::Offline(keyring)
             }
-            ProverKind::Sts => Prover::Sts(Client::new(sts_client(config, proxy.clone()), Arc::clone(metrics) as Arc<dyn sts::Observer>)?),
+            ProverKind::Sts => {
+                let client = sts::Config { own_region: own_region.clone(), ..sts_client(config, proxy.clone()) };
+                let client = Client::new(client, Arc::clone(metrics) as Arc<dyn sts::Observer>)?;
+                metrics.show_sts(client.gauges());
+                Prover::Sts(client)
+            }
         });
     }
     Ok(Chain::new(provers)?)
@@ -232,7 +418,14 @@ fn sts_client(config: &Config, proxy: ProxySettings) -> sts::Config {
     sts::Config {
         deadline: settings.deadline,
         attempt_timeout: settings.attempt_timeout,
+        connect_timeout: settings.connect_timeout,
         max_in_flight: settings.max_in_flight,
+        max_wait: settings.max_wait,
+        max_queued: settings.max_queued,
+        max_known_keys: settings.max_known_keys,
+        retry_percent: settings.retry_percent,
+        rate: settings.rate,
+        regions: settings.regions.clone(),
         endpoints: settings.endpoints.clone(),
         ca_files: settings.ca_files.clone(),
         proxy,
@@ -243,13 +436,15 @@ fn sts_client(config: &Config, proxy: ProxySettings) -> sts::Config {
 /// A server that listens.
 #[derive(Debug)]
 pub struct Running {
+    cluster: Arc<Cluster>,
     listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
+    tls: Tls,
     admin: Option<(TcpListener, Audience)>,
     webhook: Arc<Webhook>,
     metrics: Arc<Metrics>,
     ready: Arc<Ready>,
     limits: Limits,
+    watch: Watch,
 }
 
 impl Running {
@@ -266,6 +461,12 @@ impl Running {
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+    }
+
+    /// The cluster that it answers for: whoever holds it can put other mappings in force.
+    #[must_use]
+    pub fn cluster(&self) -> Arc<Cluster> {
+        Arc::clone(&self.cluster)
     }
 
     /// What it counts.
@@ -286,6 +487,7 @@ impl Running {
             };
             tokio::spawn(admin::serve(listener, admin, Arc::clone(&refusals), stopped))
         });
+        let watching = tokio::spawn(self.watch.run());
         let ready = Arc::clone(&self.ready);
         let draining = async move {
             shutdown.await;
@@ -293,6 +495,7 @@ impl Running {
         };
         let handler = webhook::handler(Arc::clone(&self.webhook));
         let drained = serve::serve(self.listener, Some(self.tls), handler, self.limits, refusals, draining).await;
+        watching.abort();
         self.webhook.tell_left_out();
         drop(stop_admin);
         if let Some(probes) = probes {
@@ -303,17 +506,52 @@ impl Running {
     }
 }
 
-/// Whether we can do our work. Mappings, certificate and provers are there before anything listens; what is left is whether we are on our way out.
-#[derive(Debug, Default)]
+/// Whether we can do our work. Mappings and provers are there before anything listens; what is left is whether the certificate is good now, and whether we
+/// are on our way out.
+#[derive(Debug)]
 struct Ready {
     draining: AtomicBool,
+    /// First and last second of the certificate, where they can be read.
+    not_before: AtomicI64,
+    not_after: AtomicI64,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+/// How long before its end a certificate is worth a warning, in seconds: a fortnight.
+const EXPIRES_SOON_SECS: i64 = 14 * 86_400;
+
+impl Ready {
+    fn new(clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+        Self { draining: AtomicBool::new(false), not_before: AtomicI64::new(i64::MIN), not_after: AtomicI64::new(i64::MAX), clock, metrics }
+    }
+
+    /// This certificate is shown from now on.
+    fn serves(&self, certificate: &certs::ServingCert) {
+        let Some(summary) = Summary::parse(certificate.leaf_der()) else { return };
+        self.not_before.store(summary.not_before.as_i64(), Ordering::Relaxed);
+        self.not_after.store(summary.not_after.as_i64(), Ordering::Relaxed);
+        self.metrics.certificate_expires(summary.not_after);
+        let left_secs = summary.not_after.as_i64().saturating_sub(self.clock.now().unix.as_i64());
+        if !self.certificate_is_good() {
+            tracing::error!("the serving certificate is not good now (it has run out, or has not begun): API servers will not connect");
+        } else if left_secs < EXPIRES_SOON_SECS {
+            tracing::warn!(days = left_secs / 86_400, "the serving certificate runs out soon");
+        }
+    }
+
+    fn certificate_is_good(&self) -> bool {
+        let now = self.clock.now().unix.as_i64();
+        (self.not_before.load(Ordering::Relaxed)..=self.not_after.load(Ordering::Relaxed)).contains(&now)
+    }
 }
 
 impl Readiness for Ready {
     fn checks(&self) -> Vec<Check> {
         let there = |name| Check { name, ok: true, required: true };
         let serving = Check { name: "serving", ok: !self.draining.load(Ordering::Relaxed), required: true };
-        vec![there("mappings"), there("certificate"), there("provers"), serving]
+        let certificate = Check { name: "certificate", ok: self.certificate_is_good(), required: true };
+        vec![there("mappings"), certificate, there("provers"), serving]
     }
 }
 
@@ -345,6 +583,7 @@ pub fn init(config: &Config, state_dir: PathBuf, kubeconfig: PathBuf) -> Result<
         hostname: &config.bootstrap.hostname,
         address: &address,
         port: config.listen.port,
+        client: config.bootstrap.webhook_client.as_ref().map(client_files),
     };
     let certificate = bootstrap::init(&what, SystemClock::new().now().unix)?;
     Ok(Initialized {
@@ -427,7 +666,7 @@ mod tests {
         let path = folder.path().join("kubeconfig.yaml");
         let service = |port, hostname: &str| {
             let (mut service, _) = Dev::new("prod", port, Log::stderr(Format::Text, Level::Panic)).unwrap().split();
-            service.kubeconfig = Some(WebhookKubeconfig { path: path.clone(), hostname: hostname.to_owned() });
+            service.kubeconfig = Some(WebhookKubeconfig { path: path.clone(), hostname: hostname.to_owned(), client: None });
             service
         };
         let running = service(0, "localhost").bind().await.unwrap();

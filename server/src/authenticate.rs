@@ -1,13 +1,16 @@
 //! The conductor: from a token to a Kubernetes user, without any I/O of its own.
 //!
 //! ```text
-//! token ─► core: well-formed, fresh, ours to send?      a refusal stops here, at no cost to anybody
-//!       ─► a task of its own: prover::prove             a caller that hangs up changes nothing
-//!       ─► mapping: the snapshot in force
+//! token ─► digest ─► identity_cache       a hit: who signed is known, both of its instants are checked again
+//!       ─► core: well-formed, fresh, ours to send?      a refusal stops here, at no cost to anybody
+//!       ─► keys at hand                   offline, in place
+//!       ─► flight ─► prover::prove        one for each token, in a task of its own: a caller that hangs up changes nothing
+//! identity ─► mapping: the snapshot in force
 //!       ─► answer, while all of it is at hand to borrow
 //! ```
 //!
-//! What is between the token and the proof, a cache of identities and one proof for all who wait, has its place in `identify`.
+//! [`identify`] is the first half. It does not wait: it says who signed, or gives a [`Question`] that no longer needs the token, so that those who wait hold
+//! nothing of their request. [`decide`] is the second half.
 
 use std::sync::Arc;
 
@@ -17,8 +20,12 @@ use bytes::Bytes;
 
 use crate::clock::Now;
 use crate::cluster::Cluster;
+use crate::flight::{Boarded, Full, Passenger, Waiter};
+use crate::identity_cache::{Digest, Found};
 use crate::mapping::{BackendMode, Mapped, Outcome as LookUp};
-use crate::prover::{self, Outcome, OwnedToken, ProveError, VerifiedIdentity};
+use crate::metrics::Way;
+use crate::prover::sts::KnownKeys;
+use crate::prover::{self, Outcome, OwnedToken, ProveError, Source, VerifiedIdentity};
 
 /// Why somebody is not let in.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -35,6 +42,9 @@ pub enum AuthError {
     /// A proof ended in a panic; counted and told where it happened.
     #[error("internal error")]
     Panicked,
+    /// There was no place to have it proved.
+    #[error(transparent)]
+    Full(#[from] Full),
     /// The token was not proved.
     #[error(transparent)]
     Proof(#[from] ProveError),
@@ -51,6 +61,7 @@ impl AuthError {
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
+            Self::Full(_) => "overloaded",
             Self::NeedsEc2 => "needs-ec2",
             Self::NotAnInstance => "not-an-instance",
             Self::NotMapped => "not-mapped",
@@ -83,6 +94,8 @@ pub struct Signer<'a> {
 /// What is known at the end.
 #[derive(Debug)]
 pub struct Verdict<'a> {
+    /// How it was found out who signed.
+    pub way: Way,
     /// Who signed, once that is proved.
     pub signer: Option<Signer<'a>>,
     /// Whether that identity's account is kept out of logs and answers.
@@ -99,9 +112,139 @@ impl<'a> Verdict<'a> {
     }
 }
 
-/// Finds out whose token it is and what he is called, and has `answer` make of it what it needs.
-pub async fn authenticate<A>(cluster: &Arc<Cluster>, token: &[u8], now: Now, answer: impl FnOnce(Verdict<'_>) -> A) -> A {
-    match identify(cluster, token, now).await {
+/// What a flight comes to.
+pub type Landed = Result<Arc<VerifiedIdentity>, ProveError>;
+
+/// Who signed, or why that is not known; and how that was found out.
+#[derive(Debug)]
+pub struct Identified {
+    way: Way,
+    signer: Result<Arc<VerifiedIdentity>, AuthError>,
+}
+
+/// Where the question who signed a token stands once the token has been looked at.
+#[derive(Debug)]
+pub enum Question {
+    /// Answered.
+    Answered(Identified),
+    /// A proof is under way.
+    Asked {
+        /// The wait for it.
+        waiter: Waiter<Landed>,
+        /// Whether another had asked before.
+        joined: bool,
+        /// Who signed, as it was known before, to be believed if nobody can say.
+        stale: Option<Arc<VerifiedIdentity>>,
+    },
+}
+
+impl Question {
+    const fn answered(way: Way, signer: Result<Arc<VerifiedIdentity>, AuthError>) -> Self {
+        Self::Answered(Identified { way, signer })
+    }
+
+    /// Waits for the answer, if it is not there yet.
+    pub async fn answer(self) -> Identified {
+        let (waiter, joined, stale) = match self {
+            Self::Answered(identified) => return identified,
+            Self::Asked { waiter, joined, stale } => (waiter, joined, stale),
+        };
+        let way = if joined { Way::Coalesced } else { Way::Miss };
+        let error = match waiter.landed().await {
+            Some(Ok(identity)) => return Identified { way, signer: Ok(identity) },
+            Some(Err(error)) if error.outcome() == Outcome::Refused => return Identified { way, signer: Err(error.into()) },
+            Some(Err(error)) => error.into(),
+            // Nobody aborts a proof, so this is a panic; the hook has told where.
+            None => AuthError::Panicked,
+        };
+        match stale {
+            Some(known) => Identified { way: Way::Stale, signer: Ok(known) },
+            None => Identified { way, signer: Err(error) },
+        }
+    }
+}
+
+/// Who signed a token: what can be said at once, or a proof to wait for.
+///
+/// To be called within a runtime.
+#[must_use]
+pub fn identify(cluster: &Arc<Cluster>, token: &[u8], now: Now) -> Question {
+    // Before all else: what is proved from here on is kept under this generation or an older one.
+    let digest = cluster.digester.digest(cluster.realm.generation(), token);
+    let stale = match cluster.identities.get(&digest, now) {
+        Found::Fresh(identity) => return Question::answered(Way::Hit, Ok(identity)),
+        Found::Stale(identity) => Some(identity),
+        Found::Missing => None,
+    };
+    if let Some(error) = cluster.identities.refusal(&digest, now) {
+        return match stale {
+            Some(known) if error.outcome() != Outcome::Refused => Question::answered(Way::Stale, Ok(known)),
+            _ => Question::answered(Way::NegativeHit, Err(error.into())),
+        };
+    }
+    // Borrowed, and in a block of its own: most of what is wrong with a token is found here, before a task is made for it.
+    let mut buffer = TokenBuffer::new();
+    let request = match cluster.realm.check(token, &mut buffer, now.unix) {
+        Ok(request) => request,
+        Err(error) => return Question::answered(Way::Nowhere, Err(ProveError::from(error).into())),
+    };
+    if let Some(proved) = cluster.realm.prove_at_hand(&request, now) {
+        let kept = proved.map(|identity| keep(cluster, digest, identity));
+        return Question::answered(Way::Miss, kept.map_err(AuthError::from));
+    }
+    // What the token says of itself; the lanes behind give nobody more than his share of it.
+    let is_known = |keys: &KnownKeys| keys.is_known(request.url().access_key_id().as_str(), now.monotonic);
+    let passenger = if cluster.realm.known_keys().is_some_and(is_known) { Passenger::Known } else { Passenger::Stranger };
+    let known = || match cluster.identities.get(&digest, now) {
+        Found::Fresh(identity) => Some(Ok(identity)),
+        Found::Stale(_) | Found::Missing => cluster.identities.refusal(&digest, now).map(Err),
+    };
+    let prove = || fly(Arc::clone(cluster), digest, OwnedToken::new(Bytes::copy_from_slice(token)), now);
+    match cluster.flights.board(digest, passenger, known, prove) {
+        Ok(Boarded::Waiting { waiter, joined }) => Question::Asked { waiter, joined, stale },
+        Ok(Boarded::Landed(landed)) => Question::answered(Way::Coalesced, landed.map_err(AuthError::from)),
+        Err(full) => match stale {
+            Some(known) => Question::answered(Way::Stale, Ok(known)),
+            None => Question::answered(Way::Nowhere, Err(full.into())),
+        },
+    }
+}
+
+/// A proof from its begin to where its result is kept.
+async fn fly(cluster: Arc<Cluster>, digest: Digest, token: OwnedToken, now: Now) -> Landed {
+    match prover::prove(Arc::clone(&cluster.realm), token, now).await {
+        Ok(identity) => {
+            if let (Source::Sts, Some(keys)) = (identity.source(), cluster.realm.known_keys()) {
+                keys.proved(identity.access_key_id(), is_let_in(&cluster, &identity), now.monotonic);
+            }
+            Ok(keep(&cluster, digest, identity))
+        }
+        Err(error) => {
+            cluster.identities.failed(digest, &error, cluster.clock.now());
+            Err(error)
+        }
+    }
+}
+
+/// Whether the mappings in force let an identity in; if they want to know more first, it is one of ours.
+fn is_let_in(cluster: &Cluster, identity: &VerifiedIdentity) -> bool {
+    match cluster.mappings.current().look_up(&identity.identity(), identity.access_key_id()) {
+        LookUp::AccountMapped(_) | LookUp::Mapped(_) | LookUp::NeedsEc2 { .. } => true,
+        LookUp::NotAnInstance { .. } | LookUp::NotMapped | LookUp::Reserved { .. } => false,
+    }
+}
+
+/// Keeps who signed.
+fn keep(cluster: &Cluster, digest: Digest, identity: VerifiedIdentity) -> Arc<VerifiedIdentity> {
+    let identity = Arc::new(identity);
+    cluster.identities.insert(digest, Arc::clone(&identity));
+    identity
+}
+
+/// What the signer is called, of which `answer` makes what it needs.
+pub fn decide<A>(cluster: &Cluster, identified: Identified, answer: impl FnOnce(Verdict<'_>) -> A) -> A {
+    let Identified { way, signer } = identified;
+    match signer {
         Ok(proof) => {
             let snapshot = cluster.mappings.current();
             let signer = Signer { identity: proof.identity(), proof: &proof };
@@ -114,21 +257,9 @@ pub async fn authenticate<A>(cluster: &Arc<Cluster>, token: &[u8], now: Now, ans
                 LookUp::NotMapped => Err(AuthError::NotMapped),
                 LookUp::Reserved { mode, .. } => Err(AuthError::Reserved { mode }),
             };
-            answer(Verdict { signer: Some(signer), scrubbed, user })
+            answer(Verdict { way, signer: Some(signer), scrubbed, user })
         }
-        Err(error) => answer(Verdict { signer: None, scrubbed: false, user: Err(error) }),
-    }
-}
-
-/// Who signed the token.
-async fn identify(cluster: &Arc<Cluster>, token: &[u8], now: Now) -> Result<VerifiedIdentity, AuthError> {
-    // Borrowed, and in a block of its own: most of what is wrong with a token is found here, before a task is made for it.
-    cluster.realm.check(token, &mut TokenBuffer::new(), now.unix).map_err(ProveError::from)?;
-    let proof = prover::prove(Arc::clone(&cluster.realm), OwnedToken::new(Bytes::copy_from_slice(token)), now);
-    match tokio::spawn(proof).await {
-        Ok(proved) => Ok(proved?),
-        // Nobody aborts a proof, so this is a panic; the hook has told where.
-        Err(_) => Err(AuthError::Panicked),
+        Err(error) => answer(Verdict { way, signer: None, scrubbed: false, user: Err(error) }),
     }
 }
 
@@ -152,7 +283,7 @@ impl AuthError {
     #[must_use]
     pub const fn ending(&self) -> Ending {
         match self {
-            Self::NeedsEc2 => Ending::Overloaded,
+            Self::Full(_) | Self::NeedsEc2 => Ending::Overloaded,
             Self::NotAnInstance | Self::NotMapped | Self::Reserved { .. } => Ending::Denied,
             Self::Panicked => Ending::Broken,
             Self::Proof(error) => match error.outcome() {

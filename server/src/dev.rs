@@ -20,9 +20,11 @@ use crate::app::{Service, StartError};
 use crate::bootstrap::certs;
 use crate::clock::{Clock, SystemClock};
 use crate::http::respond::DenyStatus;
-use crate::http::serve::Limits;
+use crate::http::serve::{Limits, Sharing};
 use crate::http::webhook::AccessLog;
+use crate::identity_cache;
 use crate::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
+use crate::memory::{Bounds, MemoryLimit};
 use crate::metrics::Metrics;
 use crate::prover::offline::{Bundle, DERIVED_DAYS_MAX, Day, Derivation, Keyring};
 use crate::prover::{Chain, Prover, Realm};
@@ -110,15 +112,21 @@ impl Dev {
             realm: realm.map_err(StartError::from)?,
             mappings: Snapshot::new(vec![backend], [].into()),
             certificate,
+            certificate_files: None,
+            clients: None,
+            sources: Vec::new(),
             address,
             port,
+            sharing: Sharing::Alone,
             kubeconfig: None,
             admin: None,
             limits: Limits::default(),
+            bounds: Bounds::under(MemoryLimit::NONE),
             deny_status: DenyStatus::Ok,
             access_log: AccessLog::All,
             log,
             metrics: Arc::new(Metrics::new()),
+            cache: identity_cache::Settings::default(),
             clock: Arc::new(clock),
         };
         Ok(Self { service, trial: Trial { key, cluster_id: cluster_id.to_owned(), certificate_pem, clock } })

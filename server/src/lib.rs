@@ -5,7 +5,7 @@
 //!    http::serve ──── accept, TLS, limits, drain
 //!    http::webhook ── method, path ─► cluster, body, log lines, counts
 //!    review ───────── TokenReview ─► token
-//!    authenticate ─── core's checks ─► prover::prove, a task of its own ─► mapping::Snapshot
+//!    authenticate ─── identity_cache, else core's checks ─► flight ─► prover::prove; then mapping::Snapshot
 //!    http::respond ── ending ─► status, TokenReview, label
 //! ```
 //!
@@ -19,9 +19,13 @@ pub mod cluster;
 pub mod config;
 pub mod dev;
 pub mod document;
+pub mod flight;
 pub mod http;
+pub mod identity_cache;
 pub mod mapping;
+pub mod memory;
 pub mod metrics;
 pub mod prover;
 pub mod review;
 pub mod telemetry;
+pub mod watch;

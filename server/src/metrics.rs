@@ -9,15 +9,27 @@
 //!
 //! upstream: pkg/metrics/metrics.go.
 
-use std::fmt;
+mod cache;
+mod serving;
+mod sts;
 
-use arngate_core::StsHost;
+use std::fmt;
+use std::sync::Arc;
+
+use arngate_core::{StsHost, UnixSeconds};
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder, prometheus_text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+use self::cache::CacheMetrics;
+use self::serving::ServingMetrics;
+use self::sts::StsMetrics;
+
+pub use self::cache::{Level, Levels, Way};
+pub use self::sts::{StsGauges, StsState};
 
 /// The `Content-Type` of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
@@ -113,7 +125,10 @@ pub struct Metrics {
     offline_proofs: Counter,
     panics: Counter,
     connections_refused: Counter,
+    serving: ServingMetrics,
     log_lines_left_out: Counter,
+    cache: CacheMetrics,
+    sts: StsMetrics,
 }
 
 impl Metrics {
@@ -142,8 +157,11 @@ impl Metrics {
         ours.register("panics", "Requests that ended in a panic", panics.clone());
         let connections_refused = Counter::default();
         ours.register("connections_refused", "Connections closed at once because there were too many", connections_refused.clone());
+        let serving = ServingMetrics::register(ours);
         let log_lines_left_out = Counter::default();
         ours.register("log_lines_left_out", "Log lines about denied requests that were not written", log_lines_left_out.clone());
+        let cache = CacheMetrics::register(ours);
+        let sts = StsMetrics::register(ours);
 
         // Made once: a request then takes no look-up in the family.
         let latency = AuthResult::ALL.map(|result| latency.get_or_create_owned(&[("result", result.label())]));
@@ -157,13 +175,16 @@ impl Metrics {
             offline_proofs,
             panics,
             connections_refused,
+            serving,
             log_lines_left_out,
+            cache,
+            sts,
         }
     }
 
     /// A request for authentication ended so, so many seconds after all of it was there.
     pub fn authenticate_latency(&self, result: AuthResult, seconds: f64) {
-        for (histogram, _) in self.latency.iter().zip(AuthResult::ALL).filter(|(_, known)| *known == result) {
+        if let Some(histogram) = self.latency.get(result as usize) {
             histogram.observe(seconds);
         }
     }
@@ -204,14 +225,85 @@ impl Metrics {
         self.connections_refused.inc();
     }
 
+    /// The question who signed a token was answered so.
+    pub fn answered(&self, way: Way) {
+        self.cache.answered(way);
+    }
+
+    /// Where identities that make room are counted.
+    #[must_use]
+    pub fn evictions(&self) -> Counter {
+        self.cache.evictions.clone()
+    }
+
+    /// Who tells how much is cached and under way; the first counts.
+    pub fn watch(&self, levels: Arc<dyn Levels>) {
+        // There is one server to a `Metrics`.
+        let _ = self.cache.levels.set(levels);
+    }
+
+    /// Counts requests for whose bodies there was no room.
+    #[must_use]
+    pub fn bodies_refused(&self) -> Counter {
+        self.serving.bodies_refused.clone()
+    }
+
+    /// Files were read again.
+    pub fn reloaded(&self, what: &'static str, now: UnixSeconds) {
+        self.serving.reloaded(what, now);
+    }
+
+    /// Files have changed and cannot be used.
+    pub fn reload_failed(&self, what: &'static str) {
+        self.serving.reload_failed(what);
+    }
+
+    /// The serving certificate is good until then.
+    pub fn certificate_expires(&self, at: UnixSeconds) {
+        self.serving.certificate_expiry.set(at.as_i64());
+    }
+
     /// So many lines about denied requests were not written.
     pub fn log_lines_left_out(&self, lines: u64) {
         self.log_lines_left_out.inc_by(lines);
     }
 
+    /// A call to STS found no place in its lane, `known` or `other`.
+    pub fn sts_lane_refused(&self, lane: &'static str) {
+        self.sts.lane_refusals.get_or_create(&[("lane", lane)]).inc();
+    }
+
+    /// A host was not asked, for too many that nobody knows came lately.
+    pub fn sts_new_host_refused(&self) {
+        self.sts.new_hosts_refused.inc();
+    }
+
+    /// A call to STS is made a second time.
+    pub fn sts_retried(&self) {
+        self.sts.retries.inc();
+    }
+
+    /// A call to STS would have been made a second time.
+    pub fn sts_retry_budget_exhausted(&self) {
+        self.sts.retry_budget_exhausted.inc();
+    }
+
+    /// Our clock is so many seconds ahead of that of STS; negative: behind.
+    pub fn sts_clock_skew(&self, ahead_secs: i64) {
+        self.sts.clock_skew.set(ahead_secs);
+    }
+
+    /// Shows from now on what `gauges` says; the first one counts.
+    pub fn show_sts(&self, gauges: Box<dyn StsGauges>) {
+        // A second client of STS in one server is nobody's plan; its calls are counted like the first one's.
+        let _ = self.sts.gauges.set(gauges);
+    }
+
     /// Everything in Prometheus' text format, of type [`CONTENT_TYPE`].
     #[must_use]
     pub fn encode(&self) -> String {
+        self.cache.refresh();
+        self.sts.refresh();
         let mut text = String::new();
         match prometheus_text::encode(&mut text, &self.registry) {
             Ok(()) => text,
@@ -236,6 +328,24 @@ mod tests {
 
     fn region(name: &str) -> StsRegion {
         StsRegion::of(&StsHost::regional(Partition::Aws, name, Fips::No).unwrap())
+    }
+
+    #[derive(Debug)]
+    struct Fixed;
+
+    impl StsGauges for Fixed {
+        fn state(&self) -> Option<StsState> {
+            Some(StsState {
+                in_flight: [3, 61],
+                waiting: [0, 17],
+                hosts_closed: 2,
+                hosts_half_open: 0,
+                hosts_open: 1,
+                least_places: 32,
+                connections: 65,
+                known_keys: 400,
+            })
+        }
     }
 
     #[test]
@@ -289,9 +399,18 @@ mod tests {
         metrics.panicked();
         metrics.connection_refused();
         metrics.log_lines_left_out(7);
+        metrics.sts_lane_refused("other");
+        metrics.sts_new_host_refused();
+        metrics.sts_retried();
+        metrics.sts_retry_budget_exhausted();
+        metrics.sts_clock_skew(-3);
+        metrics.show_sts(Box::new(Fixed));
         let text = metrics.encode();
         // Five of the six histograms are all zero.
-        let seen: Vec<_> = text.lines().filter(|line| !line.contains("result=") || line.contains("success")).collect();
+        let mut seen: Vec<_> = text.lines().filter(|line| !line.contains("result=") || line.contains("success")).collect();
+        // Series of one name come in any order.
+        let name = |line: &str| line.split('{').next().map(str::to_owned);
+        seen.chunk_by_mut(|one, next| name(one) == name(next)).for_each(<[&str]>::sort_unstable);
         insta::assert_snapshot!(seen.join("\n").replace(env!("CARGO_PKG_VERSION"), "<version>"));
     }
 }

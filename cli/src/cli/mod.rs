@@ -172,6 +172,8 @@ impl Context {
         Environment {
             aws_ca_bundle: variable("AWS_CA_BUNDLE"),
             aws_default_region: variable("AWS_DEFAULT_REGION"),
+            aws_ec2_metadata_disabled: variable("AWS_EC2_METADATA_DISABLED"),
+            aws_ec2_metadata_service_endpoint: variable("AWS_EC2_METADATA_SERVICE_ENDPOINT"),
             aws_endpoint_url: variable("AWS_ENDPOINT_URL"),
             aws_endpoint_url_sts: variable("AWS_ENDPOINT_URL_STS"),
             aws_region: variable("AWS_REGION"),
@@ -412,7 +414,9 @@ mod tests {
             "aws-iam-authenticator server -i prod --partition=aws-cn --generate-kubeconfig=/g --kubeconfig-pregenerated --state-dir=/s \
              --kubeconfig=/k --master=https://m --address=0.0.0.0 --backend-mode=MountedFile --port=1234 \
              --ec2-describeInstances-qps=7 --ec2-describeInstances-burst=3 --sts-deadline=4s --cache-ttl=1m --deny-status=403 \
-             --access-log=all --clock-skew=2m --arn-patterns=true --sts-max-in-flight=9 --cache-stale-if-down=false",
+             --access-log=all --clock-skew=2m --arn-patterns=true --sts-max-in-flight=9 --cache-stale-if-down=false \
+             --sts-connect-timeout=300ms --sts-max-wait=1s --sts-max-queued=5 --sts-max-known-keys=6 --sts-retry-budget=7% --sts-rate=8 \
+             --sts-burst=9 --sts-regions=cn-north-1",
         );
         let context = Context { program: REFERENCE, global, env: Env::from_slice(&[]), log: LogSettings::default() };
         let config = config::load(&server.overrides(&context), &context.environment()).unwrap().value;
@@ -427,6 +431,11 @@ mod tests {
             (Some(Path::new("/k")), Some("https://m"))
         );
         assert_eq!((config.sts.deadline.as_secs(), config.sts.max_in_flight), (4, 9));
+        let sts = &config.sts;
+        assert_eq!((sts.connect_timeout.as_millis(), sts.max_wait.as_millis()), (300, 1000));
+        assert_eq!((sts.max_queued, sts.max_known_keys, sts.retry_percent), (5, 6, 7));
+        assert_eq!(sts.rate.map(|rate| (rate.per_second, rate.burst)), Some((8, 9)));
+        assert_eq!(sts.regions.as_deref(), Some(&["cn-north-1".to_owned()][..]));
         assert_eq!((config.cache.ttl.as_secs(), config.clock_skew.as_secs()), (60, 120));
     }
 }

@@ -92,9 +92,24 @@ pub(super) struct Own {
     /// Longest time for one attempt at STS [default: 2s]
     #[arg(long, value_name = "DURATION")]
     pub(super) sts_attempt_timeout: Option<String>,
-    /// Calls to STS at one time [default: 64]
+    /// Longest time for DNS and TCP on the way to STS [default: 1s]
+    #[arg(long, value_name = "DURATION")]
+    pub(super) sts_connect_timeout: Option<String>,
+    /// Calls to one host of STS at one time; over all hosts, as many for known access keys and as many for all others [default: 64]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) sts_max_in_flight: Option<String>,
+    /// How long a call to STS waits for its place before it is refused with 503 [default: 500ms]
+    #[arg(long, value_name = "DURATION")]
+    pub(super) sts_max_wait: Option<String>,
+    /// Calls to STS that wait at one time: so many of known access keys, and so many of all others [default: 256]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(super) sts_max_queued: Option<String>,
+    /// Access keys to remember as known: those whose last proof was mapped, for a day [default: 8192]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(super) sts_max_known_keys: Option<String>,
+    /// How many of the calls to STS may be made a second time after a reset, a time-out or a 5xx [default: 10%]
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true)]
+    pub(super) sts_retry_budget: Option<String>,
     /// Calls a second to STS over all hosts, or none [default: none]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) sts_rate: Option<String>,
@@ -119,7 +134,7 @@ pub(super) struct Own {
     /// Take * and ? in rolearn and userarn as patterns [default: false]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean)]
     pub(super) arn_patterns: Option<bool>,
-    /// Our own region [default: the file's region, AWS_REGION, AWS_DEFAULT_REGION]
+    /// Our own region [default: the file's region, AWS_REGION, AWS_DEFAULT_REGION, the metadata service of the machine]
     #[arg(long, value_name = "REGION")]
     pub(super) region: Option<String>,
     /// Certificates that clients of /authenticate must be signed by
@@ -137,6 +152,24 @@ pub(super) struct Own {
     /// Let the next process listen before this one ends [default: false]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean)]
     pub(super) reuse_port: Option<bool>,
+    /// Connections at once; beyond it the longest idle one goes [default: 256 for each 20 MiB of memory limit, at most 8192]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(super) max_connections: Option<String>,
+    /// Requests at once on one HTTP/2 connection [default: 256 for each 20 MiB of memory limit, at most 1024]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(super) max_streams: Option<String>,
+    /// Requests that wait for a proof; more are answered 503 [default: by the memory limit, 512 under 20 MiB and 15616 under 256 MiB, at most 65536]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(super) max_waiters: Option<String>,
+    /// Proofs under way; more are answered 503 [default: an eighth of the waiters]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(super) max_flights: Option<String>,
+    /// All request bodies held at once; more are answered 503 [default: a twentieth of the memory limit, at most 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(super) max_body_bytes: Option<String>,
+    /// Threads that serve [default: the CPU quota, else the processors; 4 at most for each 20 MiB of memory limit]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(super) worker_threads: Option<String>,
     /// Where the plain listener for health and metrics is [default: :21363]
     #[arg(long, value_name = "ADDRESS")]
     pub(super) admin_address: Option<String>,
@@ -175,6 +208,11 @@ impl Server {
             client_names: own.client_names,
             clock_skew: own.clock_skew,
             deny_status: own.deny_status,
+            max_body_bytes: own.max_body_bytes,
+            max_connections: own.max_connections,
+            max_flights: own.max_flights,
+            max_streams: own.max_streams,
+            max_waiters: own.max_waiters,
             offline_bundle: own.offline_bundle,
             provers: own.provers,
             region: own.region,
@@ -182,13 +220,19 @@ impl Server {
             sts_attempt_timeout: own.sts_attempt_timeout,
             sts_burst: own.sts_burst,
             sts_ca_file: own.sts_ca_file,
+            sts_connect_timeout: own.sts_connect_timeout,
             sts_deadline: own.sts_deadline,
             sts_endpoints: own.sts_endpoints,
             sts_max_in_flight: own.sts_max_in_flight,
+            sts_max_known_keys: own.sts_max_known_keys,
+            sts_max_queued: own.sts_max_queued,
+            sts_max_wait: own.sts_max_wait,
             sts_rate: own.sts_rate,
             sts_regions: own.sts_regions,
+            sts_retry_budget: own.sts_retry_budget,
             webhook_client_certificate: own.webhook_client_certificate,
             webhook_client_key: own.webhook_client_key,
+            worker_threads: own.worker_threads,
             ..context.overrides()
         }
     }
@@ -220,8 +264,7 @@ impl Server {
 
     /// Starts, and serves until told to stop. What went wrong is a list of lines.
     fn serve(self, context: &Context, log: &Log) -> Result<Drained, Vec<String>> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(one)?;
-        let drained = if self.dev {
+        if self.dev {
             self.check_alone(context)?;
             if self.has_more_than_dev_heeds(context) {
                 tracing::warn!("--dev heeds --port, --cluster-id and the log's flags alone; the others are ignored");
@@ -229,7 +272,7 @@ impl Server {
             let cluster_id = context.global.cluster_id.as_deref().unwrap_or(dev::CLUSTER_ID);
             let port = self.port.as_deref().map_or(Ok(DEV_PORT), str::parse).map_err(|_| one("--port: expected 0 to 65535"))?;
             let (service, trial) = Dev::new(cluster_id, port, log.clone()).map_err(one)?.split();
-            runtime.block_on(async {
+            run_on(None, async {
                 let running = service.bind().await.map_err(one)?;
                 let address = running.address().map_err(one)?;
                 let stop = app::told_to_stop();
@@ -244,8 +287,9 @@ impl Server {
             for warning in warnings {
                 tracing::warn!("{warning}");
             }
+            let threads = app::worker_threads(&value);
             let service = Service::from_config(value, context.proxy(), log.clone()).map_err(|error| lines(&error.to_string()))?;
-            runtime.block_on(async {
+            run_on(Some(threads), async {
                 let running = service.bind().await.map_err(one)?;
                 if let Some(address) = running.admin_address() {
                     tracing::info!("health checks and metrics are at http://{address}");
@@ -255,10 +299,7 @@ impl Server {
                 tracing::info!("listening on {}", running.address().map_err(one)?);
                 Ok(running.run(stop).await)
             })
-        };
-        // A look-up in DNS that hangs must not hold us up.
-        runtime.shutdown_timeout(Duration::from_millis(100));
-        drained
+        }
     }
 
     /// Refuses what `--dev` would not heed.
@@ -289,6 +330,19 @@ const DEV_PORT: u16 = 21362;
 /// What a kubeconfig runs: this very file, if the system tells.
 fn own_path(context: &Context) -> String {
     std::env::current_exe().ok().and_then(|path| path.into_os_string().into_string().ok()).unwrap_or_else(|| context.program.to_owned())
+}
+
+/// Runs a server to its end on so many threads; none: one for each processor.
+fn run_on(threads: Option<usize>, server: impl Future<Output = Result<Drained, Vec<String>>>) -> Result<Drained, Vec<String>> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads);
+    }
+    let runtime = builder.enable_all().build().map_err(one)?;
+    let drained = runtime.block_on(server);
+    // A look-up in DNS that hangs must not hold us up.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    drained
 }
 
 fn one(error: impl std::fmt::Display) -> Vec<String> {

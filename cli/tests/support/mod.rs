@@ -1,6 +1,10 @@
 //! Runs the binary with a clean environment: no home, no AWS, no machine that would answer for metadata.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod foreign;
+pub(crate) mod https;
+pub(crate) mod kube;
+pub(crate) mod scripted_webhook;
 pub(crate) mod server;
 
 use std::ffi::{OsStr, OsString};

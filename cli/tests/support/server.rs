@@ -1,21 +1,24 @@
 //! The binary as a server: started with a configuration, asked over TLS, told to stop.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::ClientConfig;
 use tempfile::TempDir;
+
+use super::https;
 
 /// Longest wait for a process to say or do what it must: a bound, not a measure.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The webhook kubeconfig, in the server's folder.
+const KUBECONFIG: &str = "webhook.yaml";
 
 /// A running server with a state directory of its own.
 pub(crate) struct Server {
@@ -23,7 +26,7 @@ pub(crate) struct Server {
     address: SocketAddr,
     client: Arc<ClientConfig>,
     log: Arc<Mutex<String>>,
-    pub(crate) folder: TempDir,
+    pub(crate) folder: Arc<TempDir>,
 }
 
 impl Drop for Server {
@@ -33,19 +36,23 @@ impl Drop for Server {
     }
 }
 
-/// What `server` needs to be alone: ports that are free, files in `folder`.
-pub(crate) fn command(folder: &Path, config: &str) -> Command {
+/// What `server` needs to be alone: files in `folder`, a port of its own (zero for any that is free).
+pub(crate) fn command(folder: &Path, config: &str, port: u16) -> Command {
     let file = folder.join("config.yaml");
     fs::write(&file, config).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_arngate"));
     command
-        .args(["server", "--port=0", "--admin-address=127.0.0.1:0", "--kubeconfig-pregenerated"])
+        .args(["server", "--admin-address=127.0.0.1:0"])
+        .arg(format!("--port={port}"))
+        .arg("--generate-kubeconfig")
+        .arg(folder.join(KUBECONFIG))
         .arg("--config")
         .arg(file)
         .arg("--state-dir")
         .arg(folder)
         .env_clear()
         .env("HOME", "/nonexistent")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -60,7 +67,12 @@ impl Server {
     }
 
     pub(crate) fn start_in(folder: TempDir, config: &str) -> Self {
-        let mut child = command(folder.path(), config).spawn().unwrap();
+        Self::start_on(0, Arc::new(folder), config)
+    }
+
+    /// Starts it on a port, with the files that a server before it may have left in `folder`.
+    pub(crate) fn start_on(port: u16, folder: Arc<TempDir>, config: &str) -> Self {
+        let mut child = command(folder.path(), config, port).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (said, heard) = mpsc::channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -76,13 +88,7 @@ impl Server {
             }
         });
         let address = heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it does not listen:\n{}", log.lock().unwrap()));
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(folder.path().join("cert.pem")).unwrap()).unwrap();
-        let client = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let client = https::trusting(&folder.path().join("cert.pem")).with_no_client_auth();
         Self { child, address: address.parse().unwrap(), client: Arc::new(client), log, folder }
     }
 
@@ -90,18 +96,14 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
+    /// The webhook kubeconfig that it has written.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join(KUBECONFIG)
+    }
+
     /// Sends a request; what comes back is status and body.
     pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let connection = ClientConnection::new(Arc::clone(&self.client), "localhost".try_into().unwrap()).unwrap();
-        let mut stream = StreamOwned::new(connection, TcpStream::connect(self.address).unwrap());
-        stream.sock.set_read_timeout(Some(PATIENCE)).unwrap();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        https::exchange(&self.client, self.address, method, path, &[], body, PATIENCE).unwrap()
     }
 
     /// Asks whose token it is.
@@ -120,7 +122,7 @@ impl Server {
 
 /// Runs a server that must not start: its exit code and what it says.
 pub(crate) fn refused(folder: &Path, config: &str, arguments: &[&str]) -> (Option<i32>, String) {
-    let output = command(folder, config).args(arguments).output().unwrap();
+    let output = command(folder, config, 0).args(arguments).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     // The time is another one each time.
     let lines = said.lines().map(|line| line.split_once(" level=").map_or_else(|| line.to_owned(), |(_, rest)| format!("level={rest}")));

@@ -4,12 +4,11 @@ use std::error::Error;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use arngate_core::time::AmzDate;
 use arngate_loadtest::clock::Clock;
 use arngate_loadtest::credential::{Credential, CredentialError};
-use arngate_loadtest::sts::{Behaviour, Config, FakeSts, parse_duration};
+use arngate_loadtest::sts::{Behaviour, Change, Config, Delay, FakeSts};
 use clap::Args;
 
 use super::{print_line, stop_signal};
@@ -45,9 +44,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = NonZeroU64::MIN)]
     every: NonZeroU64,
 
-    /// Do everything that much later (say 10ms, 250us, 2s)
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
-    delay: Duration,
+    /// Do everything that much later: 10ms, 250us, 2s, or by chance: lognormal:MEDIAN/P99
+    #[arg(long, value_name = "DELAY", default_value = "0s")]
+    delay: Delay,
+
+    /// Change the behaviour so long after the start, as in 5s:hang, 15s:answer or 5s:throttle/2 for every second call (repeatable)
+    #[arg(long, value_name = "WHEN:BEHAVIOUR[/N]")]
+    schedule: Vec<Change>,
 
     /// A host that it is besides those of STS (repeatable)
     #[arg(long, value_name = "HOST")]
@@ -62,10 +65,6 @@ impl fmt::Debug for Arguments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Arguments").field("port", &self.port).field("behaviour", &self.behaviour).finish_non_exhaustive()
     }
-}
-
-fn duration(text: &str) -> Result<Duration, &'static str> {
-    parse_duration(text).ok_or("expected digits and one of us, ms, s")
 }
 
 fn date(text: &str) -> Result<AmzDate, arngate_core::Error> {
@@ -95,6 +94,7 @@ async fn serve(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         behaviour: arguments.behaviour,
         every: arguments.every,
         delay: arguments.delay,
+        schedule: arguments.schedule,
     };
 
     // Before anybody is told that we are here, so that no early signal is lost.

@@ -90,25 +90,26 @@ fn verdicts(page: &mut String, section: &Section<'_>) {
 }
 
 /// What is in a row of a table for a subject.
-type CellOf = dyn Fn(&Row) -> String;
+type CellOf = fn(&Row) -> String;
 
 /// One of the figures of a histogram, in microseconds.
 type FigureOf = fn(&Latency) -> f64;
 
 /// What subjects have done over all rounds.
 fn comparison(page: &mut String, compared: &ComparedPhase) {
-    let spread =
-        |spread: &Spread, digits: usize| format!("{:.digits$} ({:.digits$}–{:.digits$})", spread.median, spread.least, spread.most);
-    let rows: [(&str, &CellOf); 9] = [
-        ("answers/s", &|row| spread(&row.rate_per_sec, 0)),
-        ("× the first", &|row| spread(&row.of_first, 3)),
-        ("× the ceiling", &|row| row.of_ceiling.as_ref().map_or_else(absent, |ratio| spread(ratio, 3))),
-        ("p50", &|row| Micros(row.p50_us.median).to_string()),
-        ("p99", &|row| Micros(row.p99_us.median).to_string()),
-        ("took", &|row| Micros(row.elapsed_ms.median * 1e3).to_string()),
-        ("STS calls", &|row| row.sts_calls.map_or_else(absent, |calls| calls.to_string())),
-        ("peak memory", &|row| row.peak_rss_bytes.map_or_else(absent, mebibytes)),
-        ("not allowed", &|row| {
+    fn spread(spread: &Spread, digits: usize) -> String {
+        format!("{:.digits$} ({:.digits$}–{:.digits$})", spread.median, spread.least, spread.most)
+    }
+    let rows: [(&str, CellOf); 9] = [
+        ("answers/s", |row| spread(&row.rate_per_sec, 0)),
+        ("× the first", |row| spread(&row.of_first, 3)),
+        ("× the ceiling", |row| row.of_ceiling.as_ref().map_or_else(absent, |ratio| spread(ratio, 3))),
+        ("p50", |row| Micros(row.p50_us.median).to_string()),
+        ("p99", |row| Micros(row.p99_us.median).to_string()),
+        ("took", |row| Micros(row.elapsed_ms.median * 1e3).to_string()),
+        ("STS calls", |row| row.sts_calls.map_or_else(absent, |calls| calls.to_string())),
+        ("peak memory", |row| row.peak_rss_bytes.map_or_else(absent, mebibytes)),
+        ("not allowed", |row| {
             let counts: Vec<_> = row.not_allowed.iter().map(|(outcome, count)| format!("{outcome} {count}")).collect();
             if counts.is_empty() { "0".into() } else { counts.join(", ") }
         }),

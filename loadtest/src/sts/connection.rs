@@ -117,7 +117,7 @@ async fn handle(request: &Request<Incoming>, shared: &Shared, fate: &Fate, mut s
     let verdict = verdict::judge(&call, &shared.credentials, &shared.extra_hosts, now);
     *shared.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&received));
     let step = shared.script().next();
-    let (number, _in_flight) = shared.counters.begin(verdict.access_key_id.as_ref().map(AccessKeyId::as_str));
+    let (number, _in_flight) = shared.counters.begin(verdict.access_key_id.as_ref().map(AccessKeyId::as_str), &received.query);
 
     let delay = match step.behaviour {
         Behaviour::Delay(delay) => step.delay.saturating_add(delay),

@@ -1,11 +1,17 @@
-//! What happened: by outcome and by access key.
+//! What happened: by outcome, by access key and by token.
 
+use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use arngate_core::{Token, TokenBuffer};
 use serde::Serialize;
 use tokio::sync::watch;
+
+/// Tokens that are counted apart: 16 bytes each.
+const TOKENS_MAX: usize = 1_000_000;
 
 /// How a call ended.
 #[non_exhaustive]
@@ -95,6 +101,10 @@ pub struct Counts {
     pub outcomes: BTreeMap<&'static str, u64>,
     /// Calls by access key id, known or not; those that name none are in none.
     pub access_keys: BTreeMap<String, u64>,
+    /// Different queries, which is to say different tokens; beyond a million no new one is counted.
+    pub tokens: u64,
+    /// Calls of the token that was asked about most.
+    pub peak_calls_of_a_token: u64,
 }
 
 /// Counters that all connections share.
@@ -106,6 +116,9 @@ pub(super) struct Counters {
     peak_in_flight: AtomicU64,
     outcomes: [AtomicU64; Outcome::ALL.len()],
     access_keys: Mutex<HashMap<String, u64>>,
+    /// By a hash of the query, for a token has some thousand bytes.
+    tokens: Mutex<HashMap<u64, u64>>,
+    hasher: RandomState,
 }
 
 impl Counters {
@@ -117,6 +130,8 @@ impl Counters {
             peak_in_flight: AtomicU64::new(0),
             outcomes: [const { AtomicU64::new(0) }; Outcome::ALL.len()],
             access_keys: Mutex::new(HashMap::new()),
+            tokens: Mutex::new(HashMap::new()),
+            hasher: RandomState::new(),
         }
     }
 
@@ -125,7 +140,7 @@ impl Counters {
     }
 
     /// A call has arrived. It ends when the returned value is dropped. Gives the call's number, from one.
-    pub(super) fn begin(&self, access_key_id: Option<&str>) -> (u64, InFlight<'_>) {
+    pub(super) fn begin(&self, access_key_id: Option<&str>, query: &str) -> (u64, InFlight<'_>) {
         let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         self.peak_in_flight.fetch_max(in_flight, Ordering::Relaxed);
         if let Some(id) = access_key_id {
@@ -133,6 +148,16 @@ impl Counters {
             match keys.get_mut(id) {
                 Some(calls) => *calls += 1,
                 None => drop(keys.insert(id.to_owned(), 1)),
+            }
+        }
+        let token = self.hasher.hash_one(query);
+        {
+            let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+            let has_room = tokens.len() < TOKENS_MAX;
+            match tokens.entry(token) {
+                Entry::Occupied(mut calls) => *calls.get_mut() += 1,
+                Entry::Vacant(place) if has_room => drop(place.insert(1)),
+                Entry::Vacant(_) => {}
             }
         }
         let mut number = 0;
@@ -169,9 +194,21 @@ impl Counters {
         self.access_keys.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied().unwrap_or(0)
     }
 
+    pub(super) fn of_token(&self, token: &str) -> u64 {
+        let mut buffer = TokenBuffer::new();
+        let Ok(token) = Token::decode(token.as_bytes(), &mut buffer) else { return 0 };
+        let url = String::from_utf8_lossy(token.url_bytes());
+        let Some((_, query)) = url.split_once('?') else { return 0 };
+        let hash = self.hasher.hash_one(query);
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).copied().unwrap_or(0)
+    }
+
     pub(super) fn snapshot(&self) -> Counts {
         let access_keys = self.access_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         Counts {
+            tokens: u64::try_from(tokens.len()).unwrap_or(u64::MAX),
+            peak_calls_of_a_token: tokens.values().copied().max().unwrap_or(0),
             calls: self.calls(),
             connections: self.connections.load(Ordering::Relaxed),
             peak_in_flight: self.peak_in_flight.load(Ordering::Relaxed),
@@ -205,14 +242,15 @@ mod tests {
     #[test]
     fn remembers_the_most_calls_at_once() {
         let counters = Counters::new();
-        let first = counters.begin(Some("AKIA"));
-        let second = counters.begin(None);
+        let first = counters.begin(Some("AKIA"), "a");
+        let second = counters.begin(None, "b");
         assert_eq!((first.0, second.0, counters.in_flight()), (1, 2, 2));
         drop(first);
         drop(second);
-        drop(counters.begin(Some("AKIA")));
+        drop(counters.begin(Some("AKIA"), "a"));
         let counts = counters.snapshot();
         assert_eq!((counts.calls, counts.peak_in_flight, counters.in_flight()), (3, 2, 0));
+        assert_eq!((counts.tokens, counts.peak_calls_of_a_token), (2, 2));
         assert_eq!(counts.access_keys, BTreeMap::from([("AKIA".to_owned(), 2)]));
     }
 }

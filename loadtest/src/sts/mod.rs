@@ -12,9 +12,11 @@ mod behaviour;
 mod certificate;
 mod connection;
 mod count;
+mod delay;
 mod document;
 mod gate;
 mod payload;
+mod schedule;
 mod script;
 mod socket;
 mod verdict;
@@ -23,7 +25,6 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -32,7 +33,9 @@ use tokio::task::JoinHandle;
 pub use self::behaviour::{Behaviour, BehaviourError, parse_duration};
 pub use self::certificate::CertificateError;
 pub use self::count::{Counts, Outcome};
+pub use self::delay::Delay;
 pub use self::gate::Gate;
+pub use self::schedule::{Change, ChangeError};
 use self::script::Script;
 use self::verdict::Credentials;
 use crate::clock::Clock;
@@ -54,7 +57,9 @@ pub struct Config {
     /// That it does so with every so-manieth call only, and answers the others.
     pub every: NonZeroU64,
     /// How much later it does all that.
-    pub delay: Duration,
+    pub delay: Delay,
+    /// What it does from later instants on.
+    pub schedule: Vec<Change>,
 }
 
 impl Config {
@@ -68,7 +73,8 @@ impl Config {
             extra_hosts: Vec::new(),
             behaviour: Behaviour::Answer,
             every: NonZeroU64::MIN,
-            delay: Duration::ZERO,
+            delay: Delay::NONE,
+            schedule: Vec::new(),
         }
     }
 
@@ -154,7 +160,7 @@ impl FakeSts {
     ///
     /// [`StartError`], for a port in use and for extra hosts that are no DNS names.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let Config { credentials, clock, port, extra_hosts, behaviour, every, delay } = config;
+        let Config { credentials, clock, port, extra_hosts, behaviour, every, delay, schedule } = config;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| StartError::Bind { port, source })?;
         let addr = listener.local_addr().map_err(|source| StartError::Bind { port, source })?;
         let (acceptor, ca_pem) = connection::acceptor(extra_hosts.clone())?;
@@ -163,7 +169,7 @@ impl FakeSts {
             clock,
             extra_hosts,
             port: addr.port(),
-            script: Mutex::new(Script::new(behaviour, every, delay)),
+            script: Mutex::new(Script::new(behaviour, every, delay, schedule)),
             counters: count::Counters::new(),
             last: Mutex::new(None),
         });
@@ -195,8 +201,8 @@ impl FakeSts {
     }
 
     /// From now on, everything is done that much later.
-    pub fn set_delay(&self, delay: Duration) {
-        self.shared.script().set_delay(delay);
+    pub fn set_delay(&self, delay: impl Into<Delay>) {
+        self.shared.script().set_delay(delay.into());
     }
 
     /// This is done with the next `calls` calls, after what is queued already; then it is as before.
@@ -243,6 +249,12 @@ impl FakeSts {
     #[must_use]
     pub fn calls_of(&self, access_key_id: &str) -> u64 {
         self.shared.counters.of_access_key(access_key_id)
+    }
+
+    /// Calls with the very query of `token`, whatever became of them.
+    #[must_use]
+    pub fn calls_of_token(&self, token: &str) -> u64 {
+        self.shared.counters.of_token(token)
     }
 
     /// Calls that are under way.

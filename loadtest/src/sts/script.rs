@@ -1,15 +1,18 @@
 //! Which call gets which behaviour.
 //!
-//! The axes are values: what is done, to which calls, how much later, and behind which gate. Distributions of delays and faults by schedule
-//! are further variants here, not further functions elsewhere.
+//! The axes are values: what is done, to which calls, from when on, how much later, and behind which gate.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::behaviour::Behaviour;
+use super::delay::Delay;
 use super::gate;
+use super::schedule::Change;
 
 /// What is done with one call.
 #[derive(Debug)]
@@ -27,13 +30,20 @@ pub(super) struct Script {
     /// Calls since the standing behaviour was set, without queued ones.
     since: u64,
     queued: VecDeque<(u64, Behaviour)>,
-    delay: Duration,
+    delay: Delay,
+    /// For delays by chance; the same at each start.
+    random: fastrand::Rng,
     gate: Option<Arc<gate::State>>,
+    begin: Instant,
+    /// In the order of their instants.
+    changes: VecDeque<Change>,
 }
 
 impl Script {
-    pub(super) fn new(standing: Behaviour, every: NonZeroU64, delay: Duration) -> Self {
-        Self { standing, every, since: 0, queued: VecDeque::new(), delay, gate: None }
+    pub(super) fn new(standing: Behaviour, every: NonZeroU64, delay: Delay, mut changes: Vec<Change>) -> Self {
+        changes.sort_by_key(|change| change.at);
+        let (random, begin) = (fastrand::Rng::with_seed(0), Instant::now());
+        Self { standing, every, since: 0, queued: VecDeque::new(), delay, random, gate: None, begin, changes: changes.into() }
     }
 
     /// From now on every `every`th call gets `behaviour`, the others are answered. What was queued stays in front.
@@ -41,7 +51,7 @@ impl Script {
         (self.standing, self.every, self.since) = (behaviour, every, 0);
     }
 
-    pub(super) fn set_delay(&mut self, delay: Duration) {
+    pub(super) fn set_delay(&mut self, delay: Delay) {
         self.delay = delay;
     }
 
@@ -56,7 +66,10 @@ impl Script {
 
     /// What is done with the call that has just arrived.
     pub(super) fn next(&mut self) -> Step {
-        Step { behaviour: self.next_behaviour(), delay: self.delay, gate: self.gate.clone() }
+        while let Some(change) = self.changes.pop_front_if(|change| self.begin + change.at <= Instant::now()) {
+            self.set_standing(change.behaviour, change.every);
+        }
+        Step { behaviour: self.next_behaviour(), delay: self.delay.draw(&mut self.random), gate: self.gate.clone() }
     }
 
     fn next_behaviour(&mut self) -> Behaviour {
@@ -77,7 +90,7 @@ mod tests {
     use super::*;
 
     fn script() -> Script {
-        Script::new(Behaviour::Answer, NonZeroU64::MIN, Duration::ZERO)
+        Script::new(Behaviour::Answer, NonZeroU64::MIN, Delay::NONE, Vec::new())
     }
 
     fn take(script: &mut Script, calls: usize) -> Vec<Behaviour> {
@@ -92,6 +105,20 @@ mod tests {
         script.queue(0, Behaviour::Reset);
         script.queue(1, Garbage);
         assert_eq!(take(&mut script, 5), [Throttle, Throttle, Garbage, Answer, Answer]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_begin_at_their_instants() {
+        use Behaviour::{Answer, Hang, Throttle};
+        let change = |secs, behaviour| Change { at: Duration::from_secs(secs), behaviour, every: NonZeroU64::MIN };
+        let changes = vec![change(15, Answer), change(5, Hang), change(6, Throttle)];
+        let mut script = Script::new(Answer, NonZeroU64::MIN, Delay::NONE, changes);
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            seen.extend(take(&mut script, 1));
+            tokio::time::advance(Duration::from_secs(5)).await;
+        }
+        assert_eq!(seen, [Answer, Hang, Throttle, Answer]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod atomic_file;
 pub mod certs;
 pub mod kubeconfig;
+pub mod x509;
 
 use std::path::Path;
 
@@ -26,6 +27,8 @@ pub struct Init<'a> {
     pub address: &'a str,
     /// The port that we listen on.
     pub port: u16,
+    /// What the kubeconfig names for the API server to show.
+    pub client: Option<kubeconfig::ClientFiles<'a>>,
 }
 
 /// Why [`init`] failed.
@@ -48,7 +51,7 @@ pub fn init(init: &Init<'_>, now: UnixSeconds) -> Result<certs::ServingCert, Ini
     let names = certs::Names { address: init.address, hostname: init.hostname };
     let cert = certs::load_or_generate(init.state_dir, names, now)?;
     let server = kubeconfig::server_url(init.hostname, init.port);
-    kubeconfig::write(init.kubeconfig, &kubeconfig::render(cert.leaf_der(), &server, None))?;
+    kubeconfig::write(init.kubeconfig, &kubeconfig::render(cert.leaf_der(), &server, init.client))?;
     Ok(cert)
 }
 
@@ -60,7 +63,14 @@ mod tests {
     fn init_leaves_what_the_server_then_loads() {
         let folder = tempfile::tempdir().unwrap();
         let kubeconfig = folder.path().join("kubeconfig.yaml");
-        let what = Init { state_dir: folder.path(), kubeconfig: &kubeconfig, hostname: "localhost", address: "127.0.0.1", port: 21362 };
+        let what = Init {
+            state_dir: folder.path(),
+            kubeconfig: &kubeconfig,
+            hostname: "localhost",
+            address: "127.0.0.1",
+            port: 21362,
+            client: None,
+        };
         let now = UnixSeconds::new(1_795_521_600);
         let made = init(&what, now).unwrap();
         assert_eq!(made.origin(), certs::Origin::Generated);

@@ -53,20 +53,31 @@ pub struct Overrides {
     pub client_names: Vec<String>,
     pub clock_skew: Option<String>,
     pub deny_status: Option<String>,
+    pub max_body_bytes: Option<String>,
+    pub max_connections: Option<String>,
+    pub max_flights: Option<String>,
+    pub max_streams: Option<String>,
+    pub max_waiters: Option<String>,
     pub offline_bundle: Option<String>,
     pub provers: Vec<String>,
     pub reuse_port: Option<bool>,
     pub sts_attempt_timeout: Option<String>,
     pub sts_burst: Option<String>,
     pub sts_ca_file: Option<String>,
+    pub sts_connect_timeout: Option<String>,
     pub sts_deadline: Option<String>,
     /// Each `host=https://host:port`.
     pub sts_endpoints: Vec<String>,
     pub sts_max_in_flight: Option<String>,
+    pub sts_max_known_keys: Option<String>,
+    pub sts_max_queued: Option<String>,
+    pub sts_max_wait: Option<String>,
     pub sts_rate: Option<String>,
     pub sts_regions: Vec<String>,
+    pub sts_retry_budget: Option<String>,
     pub webhook_client_certificate: Option<String>,
     pub webhook_client_key: Option<String>,
+    pub worker_threads: Option<String>,
 }
 
 /// The variables of the environment that settings know; an empty one counts as absent, as in the reference.
@@ -76,6 +87,10 @@ pub struct Environment {
     pub aws_ca_bundle: Option<String>,
     /// `AWS_DEFAULT_REGION`
     pub aws_default_region: Option<String>,
+    /// `AWS_EC2_METADATA_DISABLED`
+    pub aws_ec2_metadata_disabled: Option<String>,
+    /// `AWS_EC2_METADATA_SERVICE_ENDPOINT`
+    pub aws_ec2_metadata_service_endpoint: Option<String>,
     /// `AWS_ENDPOINT_URL`, which the server ignores with a warning.
     pub aws_endpoint_url: Option<String>,
     /// `AWS_ENDPOINT_URL_STS`, which the server ignores with a warning.

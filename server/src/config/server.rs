@@ -16,16 +16,17 @@ use super::feature_gate::FeatureGates;
 use super::layer::{Environment, Overrides, flag, list, some, variable};
 use super::network::{AdminAddress, address, admin_address, hostname};
 use super::settings::{
-    AdminSettings, AnswerSettings, BootstrapSettings, CacheSettings, Config, Ec2Settings, KubernetesSettings, ListenSettings,
-    OfflineSettings, ProverKind, RateSettings, StsSettings,
+    AdminSettings, AnswerSettings, BootstrapSettings, BoundSettings, CacheSettings, ClientSettings, Config, Ec2Settings,
+    KubernetesSettings, ListenSettings, OfflineSettings, ProverKind, StsSettings, WebhookClientSettings,
 };
 use crate::document::reader::{Span, boolean, distance, duration, integer, size_bytes};
 use crate::document::{Field, Findings, Place, Section, Shown, Text};
+use crate::http::body::BODY_MAX_BYTES;
 use crate::http::respond::DenyStatus;
 use crate::http::webhook::AccessLog;
 use crate::mapping::file::{self, account_ids, partition_named};
 use crate::mapping::{Backend, BackendMode, Snapshot};
-use crate::prover::sts::{EndpointError, Endpoints};
+use crate::prover::sts::{self, EndpointError, Endpoints, Imds, Rate};
 
 /// upstream: `DefaultPort` in cmd/aws-iam-authenticator/server.go.
 const DEFAULT_PORT: u16 = 21362;
@@ -48,6 +49,18 @@ const RATE_MOST: u32 = 100_000;
 
 /// Calls at one time: as many as there can be file descriptors by default, with room for clients.
 const IN_FLIGHT_MOST: u16 = 4096;
+
+/// Of whatever is counted in memory: more than that is no bound.
+const COUNT_MOST: u32 = 1 << 20;
+
+/// More threads than any machine has processors.
+const WORKER_THREADS_MOST: u16 = 1024;
+
+/// Calls that wait: each holds some kilobytes.
+const QUEUED_MOST: u16 = 16_384;
+
+/// Access keys that are known: some 70 MB of them.
+const KNOWN_KEYS_MOST: u32 = 1_000_000;
 
 /// The reader of the server's settings, with what all parts of it need.
 struct Reader<'a> {
@@ -79,7 +92,9 @@ impl<'a> Reader<'a> {
         let clock_skew = self.read("--clock-skew", o.clock_skew.as_ref(), &mut server, "clockSkew", skew);
         let (provers, offline) = self.provers(&mut server);
         let arn_patterns = self.switch(o.arn_patterns, &mut server, "arnPatterns", false);
+        let region_source = self.region_source(region.as_ref(), &provers);
         let options = file::Options { partition, arn_patterns, sso: feature_gates.sso_entries() };
+        let (clients, bootstrap) = self.clients_and_bootstrap(&mut server);
         let config = Config {
             cluster_id,
             partition,
@@ -88,9 +103,12 @@ impl<'a> Reader<'a> {
             offline,
             sts: self.sts(server.section("sts"), partition, region.as_deref()),
             region,
+            region_source,
             cache: self.cache(server.section("cache")),
+            bounds: self.bounds(&mut server),
             listen: self.listen(&mut server),
-            bootstrap: self.bootstrap(&mut server),
+            clients,
+            bootstrap,
             admin: self.admin(server.section("admin")),
             answer: self.answer(&mut server),
             mappings: self.mappings(&mut server, &options),
@@ -101,7 +119,7 @@ impl<'a> Reader<'a> {
             },
             feature_gates,
         };
-        self.what_comes_later(&mut server);
+        self.what_the_server_ignores();
         server.finish();
         config
     }
@@ -164,6 +182,20 @@ impl<'a> Reader<'a> {
         Some(name)
     }
 
+    /// The machine, where nobody has told the region, and nobody has forbidden to ask. A server that asks nobody else asks no machine either.
+    fn region_source(&self, region: Option<&String>, provers: &[ProverKind]) -> Option<Imds> {
+        let disabled = self.environment.aws_ec2_metadata_disabled.as_ref().is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        if region.is_some() || disabled || !provers.contains(&ProverKind::Sts) {
+            return None;
+        }
+        match variable("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.environment.aws_ec2_metadata_service_endpoint.as_ref()) {
+            Some(url) => {
+                url.read(self.findings, |url| Imds::parse(url).ok_or_else(|| format!("expected http://host:port, found {}", Shown(url))))
+            }
+            None => Some(Imds::link_local()),
+        }
+    }
+
     fn provers(&self, server: &mut Section<'a>) -> (Vec<ProverKind>, Option<OfflineSettings>) {
         let mut section = server.section("offline");
         let bundle = Self::text("--offline-bundle", self.overrides.offline_bundle.as_ref(), &mut section, "bundle");
@@ -221,37 +253,75 @@ impl<'a> Reader<'a> {
         let ca_file = Self::text("--sts-ca-file", o.sts_ca_file.as_ref(), &mut section, "caFile");
         let bundle = variable("AWS_CA_BUNDLE", self.environment.aws_ca_bundle.as_ref());
         let field = section.take("regions");
-        let regions = list("--sts-regions", &o.sts_regions, field.as_ref());
-        if let Some(first) = regions.as_ref().and_then(|regions| regions.first()) {
-            self.findings.warn(first.place.clone(), "has no effect yet: the regions that are asked are bounded by a later version");
-        }
-        let regions = regions.map(|regions| regions.iter().filter_map(|name| self.sts_region(name, partition, region)).collect());
+        let regions = self.sts_regions(field.as_ref(), partition, region);
 
         let spans = |most| duration(Duration::from_millis(1)..=most);
         let deadline = self.read("--sts-deadline", o.sts_deadline.as_ref(), &mut section, "deadline", spans(DEADLINE_MOST));
         let deadline = deadline.unwrap_or(Duration::from_secs(5));
-        let attempt = Self::text("--sts-attempt-timeout", o.sts_attempt_timeout.as_ref(), &mut section, "attemptTimeout");
-        let attempt_timeout = attempt.and_then(|text| {
-            let value = text.read(self.findings, spans(DEADLINE_MOST))?;
-            if value > deadline {
-                self.findings
-                    .error(text.place, format!("expected no more than the deadline, which is {}, found {}", Span(deadline), text.text));
+        let within = |name, given, section: &mut Section<'a>, key, least, most: Duration, whole| {
+            let text = Self::text(name, given, section, key)?;
+            let value = text.read(self.findings, duration(least..=DEADLINE_MOST))?;
+            if value > most {
+                self.findings.error(text.place, format!("expected no more than {whole}, which is {}, found {}", Span(most), text.text));
             }
             Some(value)
-        });
-        let most_in_flight =
+        };
+        let (some_time, the_deadline) = (Duration::from_millis(1), "the deadline");
+        let attempt_timeout = within(
+            "--sts-attempt-timeout",
+            o.sts_attempt_timeout.as_ref(),
+            &mut section,
+            "attemptTimeout",
+            some_time,
+            deadline,
+            the_deadline,
+        );
+        let attempt_timeout = attempt_timeout.unwrap_or_else(|| Duration::from_secs(2).min(deadline));
+        let connect_timeout = within(
+            "--sts-connect-timeout",
+            o.sts_connect_timeout.as_ref(),
+            &mut section,
+            "connectTimeout",
+            some_time,
+            attempt_timeout,
+            "the time of an attempt",
+        );
+        let max_wait = within("--sts-max-wait", o.sts_max_wait.as_ref(), &mut section, "maxWait", Duration::ZERO, deadline, the_deadline);
+        let max_in_flight =
             self.read("--sts-max-in-flight", o.sts_max_in_flight.as_ref(), &mut section, "maxInFlight", integer(1..=IN_FLIGHT_MOST));
+        let max_queued = self.read("--sts-max-queued", o.sts_max_queued.as_ref(), &mut section, "maxQueued", integer(0..=QUEUED_MOST));
+        let max_known_keys =
+            self.read("--sts-max-known-keys", o.sts_max_known_keys.as_ref(), &mut section, "maxKnownKeys", integer(0..=KNOWN_KEYS_MOST));
+        let retry_percent = self.read("--sts-retry-budget", o.sts_retry_budget.as_ref(), &mut section, "retryBudget", percent);
         let rate = self.rate(&mut section);
         section.finish();
+        let usual = sts::Config::default();
         StsSettings {
             endpoints,
             ca_files: bundle.iter().chain(&ca_file).filter_map(|text| self.existing(text)).collect(),
             regions,
             deadline,
-            attempt_timeout: attempt_timeout.unwrap_or_else(|| Duration::from_secs(2).min(deadline)),
-            max_in_flight: most_in_flight.unwrap_or(64).into(),
+            attempt_timeout,
+            connect_timeout: connect_timeout.unwrap_or_else(|| usual.connect_timeout.min(attempt_timeout)),
+            max_in_flight: max_in_flight.map_or(usual.max_in_flight, usize::from),
+            max_wait: max_wait.unwrap_or_else(|| usual.max_wait.min(deadline)),
+            max_queued: max_queued.map_or(usual.max_queued, usize::from),
+            max_known_keys: max_known_keys.map_or(usual.max_known_keys, |most: u32| usize::try_from(most).unwrap_or(usize::MAX)),
+            retry_percent: retry_percent.unwrap_or(usual.retry_percent),
             rate,
         }
+    }
+
+    /// The regions that may be asked. An empty flag takes the file's away; an empty list in the file would leave none.
+    fn sts_regions(&self, field: Option<&Field<'a>>, partition: Partition, own: Option<&str>) -> Option<Vec<String>> {
+        let regions = list("--sts-regions", &self.overrides.sts_regions, field)?;
+        if regions.is_empty() {
+            if let Some(field) = field.filter(|_| self.overrides.sts_regions.is_empty()) {
+                field.error("expected at least one region");
+            }
+            return None;
+        }
+        Some(regions.iter().filter_map(|name| self.sts_region(name, partition, own)).collect())
     }
 
     fn endpoints(&self, section: &mut Section<'a>, hosts: &StsHosts<'_>) -> Endpoints {
@@ -289,11 +359,10 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn rate(&self, section: &mut Section<'a>) -> Option<RateSettings> {
+    fn rate(&self, section: &mut Section<'a>) -> Option<Rate> {
         let rate = Self::text("--sts-rate", self.overrides.sts_rate.as_ref(), section, "rate").filter(|text| text.text != "none");
         let burst = Self::text("--sts-burst", self.overrides.sts_burst.as_ref(), section, "burst");
         let per_second = rate.and_then(|text| {
-            self.findings.warn(text.place.clone(), "has no effect yet: the rate of calls is bounded by a later version");
             text.read(self.findings, |text| {
                 integer(1..=RATE_MOST)(text).map_err(|_| format!("expected none or a number from 1 to {RATE_MOST}, found {}", Shown(text)))
             })
@@ -302,22 +371,17 @@ impl<'a> Reader<'a> {
             self.findings.warn(burst.place.clone(), "has no effect without a rate");
         }
         let burst = burst.and_then(|text| text.read(self.findings, integer(1..=RATE_MOST)));
-        per_second.map(|per_second| RateSettings { per_second, burst: burst.unwrap_or(per_second) })
+        per_second.map(|per_second| Rate { per_second, burst: burst.unwrap_or(per_second) })
     }
 
-    /// The cache's settings, which are read so that they need not change once there is a cache.
     fn cache(&self, mut section: Section<'a>) -> CacheSettings {
         let o = self.overrides;
-        let later = |text: Text| {
-            self.findings.warn(text.place.clone(), "has no effect yet: the cache comes with a later version");
-            text
-        };
         let lives = duration(Duration::ZERO..=TTL_MOST);
-        let ttl = Self::text("--cache-ttl", o.cache_ttl.as_ref(), &mut section, "ttl").map(later);
-        let max_bytes = Self::text("--cache-max-bytes", o.cache_max_bytes.as_ref(), &mut section, "maxBytes").map(later);
-        let negative_ttl = Self::text("--cache-negative-ttl", o.cache_negative_ttl.as_ref(), &mut section, "negativeTtl").map(later);
+        let ttl = Self::text("--cache-ttl", o.cache_ttl.as_ref(), &mut section, "ttl");
+        let max_bytes = Self::text("--cache-max-bytes", o.cache_max_bytes.as_ref(), &mut section, "maxBytes");
+        let negative_ttl = Self::text("--cache-negative-ttl", o.cache_negative_ttl.as_ref(), &mut section, "negativeTtl");
         let stale = flag("--cache-stale-if-down", o.cache_stale_if_down.map(|stale| stale.to_string()).as_ref());
-        let stale = Self::or(stale, &mut section, "staleIfDown").map(later);
+        let stale = Self::or(stale, &mut section, "staleIfDown");
         section.finish();
         CacheSettings {
             ttl: ttl.and_then(|text| text.read(self.findings, &lives)).unwrap_or(Duration::from_secs(5 * 60)),
@@ -327,11 +391,87 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn bounds(&self, server: &mut Section<'a>) -> BoundSettings {
+        let o = self.overrides;
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let count = |text: &str| integer(1..=COUNT_MOST)(text);
+        let connections = self.read("--max-connections", o.max_connections.as_ref(), server, "maxConnections", count);
+        let streams = self.read("--max-streams", o.max_streams.as_ref(), server, "maxStreams", count);
+        let waiters = self.read("--max-waiters", o.max_waiters.as_ref(), server, "maxWaiters", count);
+        let flights = self.read("--max-flights", o.max_flights.as_ref(), server, "maxFlights", count);
+        let one_body = u64::try_from(BODY_MAX_BYTES).unwrap_or(u64::MAX);
+        let body_bytes = self.read("--max-body-bytes", o.max_body_bytes.as_ref(), server, "maxBodyBytes", size_bytes(one_body..=64 << 30));
+        let threads = self.read("--worker-threads", o.worker_threads.as_ref(), server, "workerThreads", integer(1..=WORKER_THREADS_MOST));
+        let number = |count: Option<u32>| count.and_then(|count| usize::try_from(count).ok());
+        BoundSettings {
+            max_connections: number(connections),
+            max_streams: streams,
+            max_waiters: number(waiters),
+            max_flights: number(flights),
+            max_body_bytes: body_bytes.map(size),
+            worker_threads: threads.map(usize::from),
+        }
+    }
+
     fn listen(&self, server: &mut Section<'a>) -> ListenSettings {
         let o = self.overrides;
         let ip = self.read("--address", o.address.as_ref(), server, "address", address);
         let port = self.read("--port", o.port.as_ref(), server, "port", integer(0..=u16::MAX));
-        ListenSettings { address: ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: port.unwrap_or(DEFAULT_PORT) }
+        ListenSettings {
+            address: ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            port: port.unwrap_or(DEFAULT_PORT),
+            reuse_port: self.switch(o.reuse_port, server, "reusePort", false),
+        }
+    }
+
+    /// Who may ask, and where the API server learns what to show for it.
+    fn clients_and_bootstrap(&self, server: &mut Section<'a>) -> (Option<ClientSettings>, BootstrapSettings) {
+        let o = self.overrides;
+        let ca_file = Self::text("--client-ca-file", o.client_ca_file.as_ref(), server, "clientCAFile");
+        let field = server.take("clientNames");
+        let names = list("--client-names", &o.client_names, field.as_ref()).unwrap_or_default();
+        let mut section = server.section("webhookClient");
+        let certificate = Self::text("--webhook-client-certificate", o.webhook_client_certificate.as_ref(), &mut section, "certificate");
+        let key = Self::text("--webhook-client-key", o.webhook_client_key.as_ref(), &mut section, "key");
+        section.finish();
+
+        let webhook_client = match (certificate, key) {
+            (Some(certificate), Some(key)) => {
+                Some((certificate.place, WebhookClientSettings { certificate: certificate.text, key: key.text }))
+            }
+            (None, None) => None,
+            (Some(alone), None) => {
+                self.findings.error(alone.place, "needs its key beside it: server.webhookClient.key");
+                None
+            }
+            (None, Some(alone)) => {
+                self.findings.error(alone.place, "needs its certificate beside it: server.webhookClient.certificate");
+                None
+            }
+        };
+        let mut bootstrap = self.bootstrap(server);
+        match (&ca_file, names.first()) {
+            (Some(ca_file), None) => {
+                self.findings
+                    .error(ca_file.place.clone(), "needs server.clientNames: without, whoever has a certificate of that authority may ask");
+            }
+            (None, Some(name)) => self.findings.error(name.place.clone(), "needs server.clientCAFile"),
+            _ => {}
+        }
+        match (&ca_file, &webhook_client) {
+            (Some(ca_file), None) if !bootstrap.kubeconfig_pregenerated => self.findings.error(
+                ca_file.place.clone(),
+                "needs server.webhookClient with certificate and key: the webhook kubeconfig must name what the API server is to show",
+            ),
+            (None, Some((place, _))) => self.findings.warn(place.clone(), "nobody is asked for a certificate without server.clientCAFile"),
+            (_, Some((place, _))) if bootstrap.kubeconfig_pregenerated => {
+                self.findings.warn(place.clone(), "has no effect, for the webhook kubeconfig is made by `init`");
+            }
+            _ => {}
+        }
+        bootstrap.webhook_client = webhook_client.map(|(_, client)| client);
+        let names = names.into_iter().map(|name| name.text).collect();
+        (ca_file.map(|ca_file| ClientSettings { ca_file: path(ca_file), names }), bootstrap)
     }
 
     fn bootstrap(&self, server: &mut Section<'a>) -> BootstrapSettings {
@@ -344,6 +484,7 @@ impl<'a> Reader<'a> {
             state_dir: state_dir.map_or_else(|| "/var/aws-iam-authenticator".into(), path),
             generate_kubeconfig: kubeconfig.map_or_else(|| "/etc/kubernetes/aws-iam-authenticator/kubeconfig.yaml".into(), path),
             kubeconfig_pregenerated: self.switch(o.kubeconfig_pregenerated, server, "kubeconfigPregenerated", false),
+            webhook_client: None,
         }
     }
 
@@ -488,33 +629,20 @@ impl<'a> Reader<'a> {
         prefixes
     }
 
-    /// Known settings whose feature is not there yet. What somebody relies on to keep others out is an error.
-    fn what_comes_later(&self, server: &mut Section<'a>) {
-        let o = self.overrides;
-        let refuse = |place| self.findings.error(place, "client certificates are not supported by this version yet");
-        let mut webhook_client = server.section("webhookClient");
-        let certificate =
-            Self::text("--webhook-client-certificate", o.webhook_client_certificate.as_ref(), &mut webhook_client, "certificate");
-        let key = Self::text("--webhook-client-key", o.webhook_client_key.as_ref(), &mut webhook_client, "key");
-        webhook_client.finish();
-        let ca_file = Self::text("--client-ca-file", o.client_ca_file.as_ref(), server, "clientCAFile");
-        let field = server.take("clientNames");
-        let names = list("--client-names", &o.client_names, field.as_ref()).unwrap_or_default();
-        [ca_file, certificate, key, names.into_iter().next()].into_iter().flatten().for_each(|text| refuse(text.place));
-
-        let reuse_port = flag("--reuse-port", o.reuse_port.map(|reuse| reuse.to_string()).as_ref());
-        let reuse_port = Self::or(reuse_port, server, "reusePort");
-        if let Some(text) = reuse_port
-            && text.read(self.findings, boolean) == Some(true)
-        {
-            self.findings.warn(text.place, "has no effect yet: handing over without a gap comes with a later version");
-        }
+    /// Variables of the environment that are the client's.
+    fn what_the_server_ignores(&self) {
         let ignored =
             [("AWS_ENDPOINT_URL", &self.environment.aws_endpoint_url), ("AWS_ENDPOINT_URL_STS", &self.environment.aws_endpoint_url_sts)];
         for text in ignored.into_iter().filter_map(|(name, value)| variable(name, value.as_ref())) {
             self.findings.warn(text.place, "is for clients, and the server ignores it: use server.sts.endpoints");
         }
     }
+}
+
+/// A share, such as `10%`.
+fn percent(text: &str) -> Result<u32, String> {
+    let share = text.strip_suffix('%').and_then(|number| integer(0..=100)(number).ok());
+    share.ok_or_else(|| format!("expected a percentage from 0% to 100%, found {}", Shown(text)))
 }
 
 fn path(text: Text) -> PathBuf {

@@ -11,7 +11,7 @@ use super::network::AdminAddress;
 use crate::http::respond::DenyStatus;
 use crate::http::webhook::AccessLog;
 use crate::mapping::Snapshot;
-use crate::prover::sts::Endpoints;
+use crate::prover::sts::{Endpoints, Imds, Rate};
 
 /// The settings of `server` and `init`.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Config {
     pub partition: Partition,
     /// Our own region, if anybody has told it.
     pub region: Option<String>,
+    /// Whom to ask for it, if nobody has.
+    pub region_source: Option<Imds>,
     /// `server.clockSkew`: how far ahead of our clock X-Amz-Date may lie.
     pub clock_skew: Duration,
     /// `server.provers`, in order; at least one.
@@ -32,8 +34,12 @@ pub struct Config {
     pub sts: StsSettings,
     /// `server.cache`
     pub cache: CacheSettings,
+    /// What is held at once, where that was set.
+    pub bounds: BoundSettings,
     /// Where the webhook listens.
     pub listen: ListenSettings,
+    /// Whose questions are answered; none: everybody's.
+    pub clients: Option<ClientSettings>,
     /// Certificates and the webhook's kubeconfig.
     pub bootstrap: BootstrapSettings,
     /// `server.admin`
@@ -79,19 +85,20 @@ pub struct StsSettings {
     pub deadline: Duration,
     /// For each attempt; no longer than the deadline.
     pub attempt_timeout: Duration,
-    /// Calls at one time, over all hosts.
+    /// For DNS and TCP; no longer than an attempt.
+    pub connect_timeout: Duration,
+    /// Calls at one time to one host.
     pub max_in_flight: usize,
+    /// How long a call waits for a place.
+    pub max_wait: Duration,
+    /// How many wait in each of the two lanes.
+    pub max_queued: usize,
+    /// How many access keys are remembered as known.
+    pub max_known_keys: usize,
+    /// Calls that are made a second time, in percent.
+    pub retry_percent: u32,
     /// Calls a second, over all hosts; none: as many as there are.
-    pub rate: Option<RateSettings>,
-}
-
-/// A rate with its burst.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct RateSettings {
-    /// Calls a second.
-    pub per_second: u32,
-    /// Calls at once after a pause.
-    pub burst: u32,
+    pub rate: Option<Rate>,
 }
 
 /// The cache of identities.
@@ -107,6 +114,41 @@ pub struct CacheSettings {
     pub stale_if_down: bool,
 }
 
+/// Bounds that were set; what is none follows the memory limit.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct BoundSettings {
+    /// `server.maxConnections`
+    pub max_connections: Option<usize>,
+    /// `server.maxStreams`: requests at once on one HTTP/2 connection.
+    pub max_streams: Option<u32>,
+    /// `server.maxWaiters`: requests that wait for a proof.
+    pub max_waiters: Option<usize>,
+    /// `server.maxFlights`: proofs under way.
+    pub max_flights: Option<usize>,
+    /// `server.maxBodyBytes`: all request bodies that are held at once.
+    pub max_body_bytes: Option<usize>,
+    /// `server.workerThreads`
+    pub worker_threads: Option<usize>,
+}
+
+/// Whose questions are answered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ClientSettings {
+    /// `server.clientCAFile`: who signs the clients' certificates.
+    pub ca_file: PathBuf,
+    /// `server.clientNames`: whom they are made out to; at least one.
+    pub names: Vec<String>,
+}
+
+/// `server.webhookClient`: what the API server shows us, by paths as it sees them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WebhookClientSettings {
+    /// The certificate.
+    pub certificate: String,
+    /// The key.
+    pub key: String,
+}
+
 /// Where the webhook listens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ListenSettings {
@@ -114,6 +156,8 @@ pub struct ListenSettings {
     pub address: IpAddr,
     /// The port; zero: any that is free.
     pub port: u16,
+    /// `server.reusePort`: whether another process may listen there too.
+    pub reuse_port: bool,
 }
 
 /// Certificates and the webhook's kubeconfig.
@@ -127,6 +171,8 @@ pub struct BootstrapSettings {
     pub generate_kubeconfig: PathBuf,
     /// Whether it is already there.
     pub kubeconfig_pregenerated: bool,
+    /// What it names for the API server to show.
+    pub webhook_client: Option<WebhookClientSettings>,
 }
 
 /// The admin listener.

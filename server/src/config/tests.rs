@@ -9,6 +9,7 @@ use super::*;
 use crate::http::respond::DenyStatus;
 use crate::http::webhook::AccessLog;
 use crate::mapping::Outcome;
+use crate::prover::sts::{Imds, Rate};
 
 fn parsed(text: &str) -> Result<Document, ConfigErrors> {
     let file: Arc<str> = "config.yaml".into();
@@ -60,6 +61,12 @@ fn a_cluster_id_is_all_it_takes() {
         cluster_id: "test",
         partition: Aws,
         region: None,
+        region_source: Some(
+            Imds {
+                host: "169.254.169.254",
+                port: 80,
+            },
+        ),
         clock_skew: 300s,
         provers: [
             Sts,
@@ -71,7 +78,12 @@ fn a_cluster_id_is_all_it_takes() {
             regions: None,
             deadline: 5s,
             attempt_timeout: 2s,
+            connect_timeout: 1s,
             max_in_flight: 64,
+            max_wait: 500ms,
+            max_queued: 256,
+            max_known_keys: 8192,
+            retry_percent: 10,
             rate: None,
         },
         cache: CacheSettings {
@@ -80,15 +92,26 @@ fn a_cluster_id_is_all_it_takes() {
             negative_ttl: 30s,
             stale_if_down: true,
         },
+        bounds: BoundSettings {
+            max_connections: None,
+            max_streams: None,
+            max_waiters: None,
+            max_flights: None,
+            max_body_bytes: None,
+            worker_threads: None,
+        },
         listen: ListenSettings {
             address: 127.0.0.1,
             port: 21362,
+            reuse_port: false,
         },
+        clients: None,
         bootstrap: BootstrapSettings {
             hostname: "localhost",
             state_dir: "/var/aws-iam-authenticator",
             generate_kubeconfig: "/etc/kubernetes/aws-iam-authenticator/kubeconfig.yaml",
             kubeconfig_pregenerated: false,
+            webhook_client: None,
         },
         admin: AdminSettings {
             address: AdminAddress {
@@ -149,6 +172,38 @@ fn a_flag_beats_the_environment_and_that_the_file() {
 }
 
 #[test]
+fn the_machine_is_asked_for_the_region_only_where_nobody_tells_it_and_nobody_forbids_it() {
+    let source = |text: &str, environment: Environment| load(text, &Overrides::default(), &environment).unwrap().value.region_source;
+    let endpoint = |url| Environment { aws_ec2_metadata_service_endpoint: some(url), ..Environment::default() };
+    let disabled = |value| Environment { aws_ec2_metadata_disabled: some(value), ..Environment::default() };
+    assert_eq!(source("clusterID: a", Environment::default()), Some(Imds::link_local()));
+    assert_eq!(source("clusterID: a", endpoint("http://127.0.0.1:1338")), Imds::parse("http://127.0.0.1:1338"));
+    assert_eq!(source("clusterID: a", disabled("false")), Some(Imds::link_local()));
+    for none in [
+        source("clusterID: a", disabled("true")),
+        source("clusterID: a", disabled("TRUE")),
+        source("{clusterID: a, region: eu-west-1}", endpoint("http://127.0.0.1:1338")),
+        source("{clusterID: a, server: {region: eu-west-1}}", Environment::default()),
+        source("clusterID: a", Environment { aws_region: some("eu-west-1"), ..Environment::default() }),
+        source("clusterID: a", Environment { aws_default_region: some("eu-west-1"), ..Environment::default() }),
+        source("{clusterID: a, server: {provers: [offline], offline: {bundle: /}}}", Environment::default()),
+    ] {
+        assert_eq!(none, None);
+    }
+    let bad = load("clusterID: a", &Overrides::default(), &endpoint("https://x")).unwrap_err().to_string();
+    insta::assert_snapshot!(bad, @r#"AWS_EC2_METADATA_SERVICE_ENDPOINT: expected http://host:port, found "https://x""#);
+}
+
+#[test]
+fn regions_may_be_left_out_and_not_be_none() {
+    let flag = Overrides { sts_regions: vec![String::new()], ..Overrides::default() };
+    let text = "{clusterID: a, server: {sts: {regions: [eu-west-1]}}}";
+    assert_eq!(file(text).sts.regions.as_deref(), Some(&["eu-west-1".to_owned()][..]));
+    assert_eq!(load(text, &flag, &Environment::default()).unwrap().value.sts.regions, None);
+    insta::assert_snapshot!(errors("{clusterID: a, server: {sts: {regions: []}}}"), @"config.yaml:1: server.sts.regions: expected at least one region");
+}
+
+#[test]
 fn a_key_beside_its_flag_is_not_unknown() {
     let text = "
 clusterID: a
@@ -164,7 +219,8 @@ server:
   backendMode: x
   region: eu-west-1
   provers: [x]
-  sts: {endpoints: {sts.amazonaws.com: 'https://a:1'}, caFile: x, regions: x, deadline: x, attemptTimeout: x, maxInFlight: x, rate: 7, burst: x}
+  sts: {endpoints: {sts.amazonaws.com: 'https://a:1'}, caFile: x, regions: x, deadline: x, attemptTimeout: x, connectTimeout: x, maxInFlight: x, maxWait: x, maxQueued: x,
+    maxKnownKeys: x, retryBudget: x, rate: 7, burst: x}
   clockSkew: x
   arnPatterns: true
   admin: {address: x}
@@ -189,7 +245,12 @@ server:
         sts_regions: vec!["eu-west-1".into(), "eu-west-2,eu-west-3".into()],
         sts_deadline: some("1s"),
         sts_attempt_timeout: some("500ms"),
+        sts_connect_timeout: some("100ms"),
         sts_max_in_flight: some("1"),
+        sts_max_known_keys: some("3"),
+        sts_max_queued: some("2"),
+        sts_max_wait: some("50ms"),
+        sts_retry_budget: some("0%"),
         sts_rate: some("none"),
         sts_burst: some(""),
         clock_skew: some("0"),
@@ -201,7 +262,7 @@ server:
         ..Overrides::default()
     };
     let loaded = load(text, &flags, &Environment::default()).unwrap();
-    assert_eq!(told(loaded.warnings), "--sts-regions: has no effect yet: the regions that are asked are bounded by a later version\n");
+    assert_eq!(told(loaded.warnings), "");
     let config = loaded.value;
     assert_eq!((config.listen.port, config.bootstrap.hostname.as_str(), config.bootstrap.kubeconfig_pregenerated), (2, "b", false));
     assert_eq!((config.region.as_deref(), config.provers.as_slice()), (Some("eu-west-2"), [ProverKind::Sts].as_slice()));
@@ -250,7 +311,12 @@ Server:
     regions: us-gov-west-1, us-gov-east-1
     deadline: 4s
     attemptTimeout: 1s500ms
+    connectTimeout: 700ms
     maxInFlight: 8
+    maxWait: 0s
+    maxQueued: 12
+    maxKnownKeys: 100
+    retryBudget: 20%
     rate: 100
     burst: 10
   clockSkew: 1m
@@ -264,18 +330,16 @@ Server:
         ca = ca.display(),
     );
     let loaded = load(&text, &Overrides::default(), &Environment::default()).unwrap();
-    insta::assert_snapshot!(told(loaded.warnings), @r"
-    config.yaml:31: server.sts.regions: has no effect yet: the regions that are asked are bounded by a later version
-    config.yaml:35: server.sts.rate: has no effect yet: the rate of calls is bounded by a later version
-    ");
+    assert_eq!(told(loaded.warnings), "");
     let config = loaded.value;
     assert_eq!((config.cluster_id.as_str(), config.partition), ("0123", Partition::AwsUsGov));
-    assert_eq!(config.listen, ListenSettings { address: "::".parse().unwrap(), port: 8443 });
+    assert_eq!(config.listen, ListenSettings { address: "::".parse().unwrap(), port: 8443, reuse_port: false });
     let bootstrap = BootstrapSettings {
         hostname: "node-1.example.com".into(),
         state_dir: "/state".into(),
         generate_kubeconfig: "/kube/config".into(),
         kubeconfig_pregenerated: true,
+        webhook_client: None,
     };
     assert_eq!(config.bootstrap, bootstrap);
     assert_eq!(config.kubernetes.master.as_deref(), Some("https://10.0.0.1:6443"));
@@ -287,7 +351,9 @@ Server:
     assert_eq!(config.sts.ca_files, [ca]);
     assert_eq!(config.sts.regions.as_deref(), Some(["us-gov-west-1".to_owned(), "us-gov-east-1".to_owned()].as_slice()));
     assert_eq!((config.sts.deadline, config.sts.attempt_timeout), (Duration::from_secs(4), Duration::from_millis(1500)));
-    assert_eq!((config.sts.max_in_flight, config.sts.rate), (8, Some(RateSettings { per_second: 100, burst: 10 })));
+    assert_eq!((config.sts.connect_timeout, config.sts.max_wait), (Duration::from_millis(700), Duration::ZERO));
+    assert_eq!((config.sts.max_queued, config.sts.max_known_keys, config.sts.retry_percent), (12, 100, 20));
+    assert_eq!((config.sts.max_in_flight, config.sts.rate), (8, Some(Rate { per_second: 100, burst: 10 })));
     assert_eq!((config.clock_skew, config.region.as_deref()), (Duration::from_secs(60), Some("us-gov-west-1")));
     let admin = AdminAddress { ip: "127.0.0.1".parse().ok(), port: 9000 };
     assert_eq!(config.admin, AdminSettings { address: admin, is_set: true });
@@ -346,7 +412,12 @@ server:
     regions: [eu-west-1, cn-north-1]
     deadline: 1m
     attemptTimeout: 6s
+    connectTimeout: 7s
     maxInFlight: many
+    maxWait: 6s
+    maxQueued: -1
+    maxKnownKeys: 1e3
+    retryBudget: 10
     rate: fast
   cache: {ttl: 1h, maxBytes: 8, negativeTtl: x, staleIfDown: y}
   clockSkew: 16m
@@ -378,21 +449,22 @@ server:
     config.yaml:19: server.sts.regions[1]: expected a region of the partition aws, found "cn-north-1"
     config.yaml:20: server.sts.deadline: expected a duration from 1ms to 30s, found "1m"
     config.yaml:21: server.sts.attemptTimeout: expected no more than the deadline, which is 5s, found 6s
-    config.yaml:22: server.sts.maxInFlight: expected a number from 1 to 4096, found "many"
-    config.yaml:23: server.sts.rate: expected none or a number from 1 to 100000, found "fast"
-    config.yaml:24: server.cache.ttl: expected a duration from 0s to 15m, found "1h"
-    config.yaml:24: server.cache.maxBytes: expected a size with its unit, such as 512KiB or 8MiB, found "8"
-    config.yaml:24: server.cache.negativeTtl: expected a duration with its unit, such as 500ms, 5s or 1m30s, found "x"
-    config.yaml:24: server.cache.staleIfDown: expected true or false, found "y"
-    config.yaml:25: server.clockSkew: expected a duration from 0s to 15m, found "16m"
-    config.yaml:26: server.arnPatterns: expected true or false, found "2"
-    config.yaml:27: server.admin.address: expected address:port, such as 127.0.0.1:21363 or :21363, found "21363"
-    config.yaml:28: server.denyStatus: expected 200 or 403, found "401"
-    config.yaml:29: server.accessLog: expected all, denied or none, found "some"
-    config.yaml:30: server.clientCAFile: client certificates are not supported by this version yet
-    config.yaml:31: server.clientNames[0]: client certificates are not supported by this version yet
-    config.yaml:32: server.webhookClient.certificate: client certificates are not supported by this version yet
-    config.yaml:32: server.webhookClient.key: client certificates are not supported by this version yet
+    config.yaml:22: server.sts.connectTimeout: expected no more than the time of an attempt, which is 6s, found 7s
+    config.yaml:23: server.sts.maxInFlight: expected a number from 1 to 4096, found "many"
+    config.yaml:24: server.sts.maxWait: expected no more than the deadline, which is 5s, found 6s
+    config.yaml:25: server.sts.maxQueued: expected a number from 0 to 16384, found "-1"
+    config.yaml:26: server.sts.maxKnownKeys: expected a number from 0 to 1000000, found "1e3"
+    config.yaml:27: server.sts.retryBudget: expected a percentage from 0% to 100%, found "10"
+    config.yaml:28: server.sts.rate: expected none or a number from 1 to 100000, found "fast"
+    config.yaml:29: server.cache.ttl: expected a duration from 0s to 15m, found "1h"
+    config.yaml:29: server.cache.maxBytes: expected a size with its unit, such as 512KiB or 8MiB, found "8"
+    config.yaml:29: server.cache.negativeTtl: expected a duration with its unit, such as 500ms, 5s or 1m30s, found "x"
+    config.yaml:29: server.cache.staleIfDown: expected true or false, found "y"
+    config.yaml:30: server.clockSkew: expected a duration from 0s to 15m, found "16m"
+    config.yaml:31: server.arnPatterns: expected true or false, found "2"
+    config.yaml:32: server.admin.address: expected address:port, such as 127.0.0.1:21363 or :21363, found "21363"
+    config.yaml:33: server.denyStatus: expected 200 or 403, found "401"
+    config.yaml:34: server.accessLog: expected all, denied or none, found "some"
     "#);
     insta::assert_snapshot!(errors("clusterID: ' '\n"), @"config.yaml:1: clusterID: the cluster ID is empty");
     insta::assert_snapshot!(errors("- a\n"), @r#"
@@ -424,6 +496,62 @@ fn says_which_flag_or_variable_is_wrong() {
     --port: expected a number from 0 to 65535, found "x"
     --backend-mode: expected a backend mode, one of MountedFile, EKSConfigMap, CRD, DynamicFile, found "Mounted"
     "#);
+}
+
+#[test]
+fn bounds_that_are_not_set_are_left_to_the_memory_limit() {
+    assert_eq!(file("clusterID: a\n").bounds, BoundSettings::default());
+    let text =
+        "clusterID: a\nserver: {maxConnections: 7, maxStreams: 8, maxWaiters: 9, maxFlights: 10, maxBodyBytes: 1MiB, workerThreads: 3}\n";
+    let set = BoundSettings {
+        max_connections: Some(7),
+        max_streams: Some(8),
+        max_waiters: Some(9),
+        max_flights: Some(10),
+        max_body_bytes: Some(1 << 20),
+        worker_threads: Some(3),
+    };
+    assert_eq!(file(text).bounds, set);
+    let flags = Overrides { max_connections: some("70"), max_body_bytes: some("64KiB"), worker_threads: some("1"), ..Overrides::default() };
+    let bounds = load(text, &flags, &Environment::default()).unwrap().value.bounds;
+    assert_eq!(bounds, BoundSettings { max_connections: Some(70), max_body_bytes: Some(64 << 10), worker_threads: Some(1), ..set });
+    insta::assert_snapshot!(errors("
+clusterID: a
+server: {maxConnections: 0, maxStreams: x, maxWaiters: -1, maxFlights: 2000000, maxBodyBytes: 1KiB, workerThreads: 0}
+"), @r#"
+    config.yaml:3: server.maxConnections: expected a number from 1 to 1048576, found "0"
+    config.yaml:3: server.maxStreams: expected a number from 1 to 1048576, found "x"
+    config.yaml:3: server.maxWaiters: expected a number from 1 to 1048576, found "-1"
+    config.yaml:3: server.maxFlights: expected a number from 1 to 1048576, found "2000000"
+    config.yaml:3: server.maxBodyBytes: expected a size from 65536 to 68719476736 bytes, found "1KiB"
+    config.yaml:3: server.workerThreads: expected a number from 1 to 1024, found "0"
+    "#);
+}
+
+#[test]
+fn who_may_ask_takes_an_authority_and_names_and_what_to_show() {
+    let text = "
+clusterID: a
+server:
+  clientCAFile: /ca.pem
+  clientNames: [kube-apiserver, other]
+  webhookClient: {certificate: /a, key: /b}
+  reusePort: true
+";
+    let config = file(text);
+    let clients = ClientSettings { ca_file: "/ca.pem".into(), names: vec!["kube-apiserver".into(), "other".into()] };
+    assert_eq!(config.clients, Some(clients));
+    let shown = WebhookClientSettings { certificate: "/a".into(), key: "/b".into() };
+    assert_eq!((config.bootstrap.webhook_client, config.listen.reuse_port), (Some(shown), true));
+    let server = |text: &str| format!("clusterID: a\nserver: {{{text}}}\n");
+    assert_eq!(file(&server("clientCAFile: /ca.pem, clientNames: x, kubeconfigPregenerated: true")).bootstrap.webhook_client, None);
+    insta::assert_snapshot!(errors(&server("clientCAFile: /ca.pem")), @r#"
+    config.yaml:2: server.clientCAFile: needs server.clientNames: without, whoever has a certificate of that authority may ask
+    config.yaml:2: server.clientCAFile: needs server.webhookClient with certificate and key: the webhook kubeconfig must name what the API server is to show
+    "#);
+    insta::assert_snapshot!(errors(&server("clientNames: [a]")), @"config.yaml:2: server.clientNames[0]: needs server.clientCAFile");
+    insta::assert_snapshot!(errors(&server("webhookClient: {key: a}")), @"config.yaml:2: server.webhookClient.key: needs its certificate beside it: server.webhookClient.certificate");
+    insta::assert_snapshot!(warnings(&server("webhookClient: {key: a, certificate: b}")), @"config.yaml:2: server.webhookClient.certificate: nobody is asked for a certificate without server.clientCAFile");
 }
 
 #[test]
@@ -483,15 +611,9 @@ server:
     config.yaml:8: server.backendMode: the backend mode File is deprecated: use MountedFile
     config.yaml:9: server: unknown key "prot"; did you mean port?
     config.yaml:10: server.region: us-gov-west-1 is a region of the partition aws-us-gov, not of aws
-    config.yaml:11: server.reusePort: has no effect yet: handing over without a gap comes with a later version
-    config.yaml:12: server.cache.ttl: has no effect yet: the cache comes with a later version
-    config.yaml:12: server.cache.maxBytes: has no effect yet: the cache comes with a later version
-    config.yaml:12: server.cache.negativeTtl: has no effect yet: the cache comes with a later version
-    config.yaml:12: server.cache.staleIfDown: has no effect yet: the cache comes with a later version
     config.yaml:12: server.cache: unknown key "size"
     config.yaml:13: server.sts.burst: has no effect without a rate
     config.yaml:13: server.sts: unknown key "dedline"; did you mean deadline?
-    config.yaml:13: server.sts.regions[0]: has no effect yet: the regions that are asked are bounded by a later version
     config.yaml:14: server.offline: unknown key "keys"
     config.yaml:16: server.reservedPrefixConfig[0]: has no effect, for CRD is not among the backend modes
     config.yaml:17: server.reservedPrefixConfig[1].backendmode: the backend mode File is deprecated: use MountedFile

@@ -17,7 +17,7 @@ use hyper::{Method, Response, StatusCode};
 use tokio::net::TcpListener;
 
 use super::respond::{page, text};
-use super::serve::{self, Drained, Limits, Peer, Refusals};
+use super::serve::{self, Drained, Limits, Peer, Refusals, Sharing};
 use crate::metrics::{self, Metrics};
 
 /// The port where the reference has its health check.
@@ -99,8 +99,8 @@ impl Admin {
 }
 
 /// Listens where probes look, or warns and does without.
-pub async fn listen(address: &str, port: u16) -> Option<TcpListener> {
-    match serve::bind(address, port).await {
+pub async fn listen(address: &str, port: u16, sharing: Sharing) -> Option<TcpListener> {
+    match serve::bind_for(address, port, sharing).await {
         Ok(listener) => Some(listener),
         Err(error) => {
             tracing::warn!(%error, "health checks and metrics on their own port are off");
@@ -130,6 +130,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::http::tls::Standing;
 
     #[derive(Debug)]
     struct Checks(Vec<Check>);
@@ -147,7 +148,7 @@ mod tests {
 
     async fn ask(admin: &Admin, peer: &str, target: &str) -> (u16, String) {
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        let answer = admin.answer(Peer { address: peer.parse().unwrap() }, &Method::GET, path, query);
+        let answer = admin.answer(Peer { address: peer.parse().unwrap(), standing: Standing::Unasked }, &Method::GET, path, query);
         let status = answer.status().as_u16();
         (status, String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())
     }
@@ -188,13 +189,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_busy_port_is_not_the_end() {
-        let taken = listen("127.0.0.1", 0).await.unwrap();
-        assert!(listen("127.0.0.1", taken.local_addr().unwrap().port()).await.is_none());
+        let taken = listen("127.0.0.1", 0, Sharing::Alone).await.unwrap();
+        assert!(listen("127.0.0.1", taken.local_addr().unwrap().port(), Sharing::Alone).await.is_none());
     }
 
     #[tokio::test]
     async fn answers_on_the_wire_with_the_type_that_prometheus_wants() {
-        let listener = listen("127.0.0.1", 0).await.unwrap();
+        let listener = listen("127.0.0.1", 0, Sharing::Alone).await.unwrap();
         let address = listener.local_addr().unwrap();
         let metrics = Arc::new(Metrics::new());
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -1,6 +1,7 @@
 //! The outer edge: listeners, TLS, connections, and what a request is answered.
 
 pub mod admin;
+pub mod body;
 pub mod respond;
 pub mod serve;
 pub mod tls;

@@ -8,7 +8,9 @@
 //! | STS throttles | 429, never with Retry-After, which multiplies retries | the same | `sts_throttling` |
 //! | STS cannot say | 504 | the same | `sts_error` |
 //! | our own limits | 503 | the same | `sts_error` |
+//! | no room for the body | 503 | text | `malformed_request` |
 //! | we are broken | 500 | text | – (`arngate_panics_total`) |
+//! | no accepted client certificate, where one is asked for | 401 | text | `malformed_request` |
 //! | not a POST, not a TokenReview, too slow, too large | 405, 400, 408, 413 | text | `malformed_request` |
 //!
 //! Why these statuses: kube-apiserver tries a 429, 500, 502 or 504 five times, a 503 not again; a 403 it logs as a failure of the webhook. What it does with
@@ -50,9 +52,15 @@ pub enum Malformed {
     /// The body broke off.
     #[error("the request body ended early")]
     Broken,
+    /// Whoever asks has no certificate that is accepted.
+    #[error("no client certificate that is accepted")]
+    Client,
     /// Not a POST.
     #[error("expected POST")]
     Method,
+    /// Too many are being read.
+    #[error("too many request bodies are being read")]
+    NoRoom,
     /// Not a TokenReview.
     #[error(transparent)]
     Review(#[from] review::MalformedReview),
@@ -70,7 +78,9 @@ impl Malformed {
     pub fn answer(self) -> Answer {
         let status = match self {
             Self::Broken | Self::Review(_) => StatusCode::BAD_REQUEST,
+            Self::Client => StatusCode::UNAUTHORIZED,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         };
@@ -143,7 +153,9 @@ impl fmt::Display for Uid<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Administrative(username) => write!(f, "aws-iam-authenticator:administrative:{username}"),
-            Self::Aws { account_id, user_id } => write!(f, "aws-iam-authenticator:{account_id}:{user_id}"),
+            Self::Aws { account_id, user_id } => {
+                ["aws-iam-authenticator:", account_id, ":", user_id].into_iter().try_for_each(|part| f.write_str(part))
+            }
         }
     }
 }
@@ -197,7 +209,7 @@ fn write_user(verdict: &Verdict<'_>, user: &User<'_>, api_version: ApiVersion, b
 fn result_of(error: &AuthError) -> AuthResult {
     match (error, error.ending()) {
         (_, Ending::Throttled) => AuthResult::StsThrottling,
-        (AuthError::Proof(ProveError::Sts(_)), _) => AuthResult::StsError,
+        (AuthError::Full(_) | AuthError::Proof(ProveError::Sts(_)), _) => AuthResult::StsError,
         (AuthError::Proof(_), _) => AuthResult::InvalidToken,
         (AuthError::NeedsEc2 | AuthError::NotAnInstance | AuthError::NotMapped | AuthError::Panicked | AuthError::Reserved { .. }, _) => {
             AuthResult::UnknownUser

@@ -3,36 +3,26 @@
 //! `POST /authenticate` with any query, `GET /healthz`, `GET /metrics`. A panic on the way to an answer is a 500, counted; it ends neither the
 //! connection nor the process.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::time::timeout;
 
+use super::body::Bodies;
 use super::respond::{self, Answer, DenyStatus, Malformed, Names};
 use super::serve::Peer;
-use crate::authenticate::{AuthError, Signer, User, Verdict, authenticate};
+use crate::authenticate::{AuthError, Signer, User, Verdict, decide, identify};
 use crate::clock::{Clock, Now};
 use crate::cluster::Cluster;
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Metrics, Way};
 use crate::prover::Source;
 use crate::review::ReviewRequest;
 use crate::telemetry::{Admission, Level, LineBudget, Log, Record, Value, audit};
-
-/// Largest request body, in bytes: sixteen times the longest token of ours, so that other people's tokens are refused by what they are.
-pub const BODY_MAX_BYTES: usize = 64 << 10;
-
-/// How much of a body that is too large is read, and thrown away, before the answer, in bytes.
-pub const BODY_DISCARD_MAX_BYTES: usize = 8 << 20;
-
-/// How long a body may take, from the head on. An API server sends both at once; whoever sends a body drop by drop would keep his connection
-/// busy, which is not closed to make room for others.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which requests leave a line in the log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,6 +44,7 @@ pub struct Webhook {
     log: Log,
     access_log: AccessLog,
     deny_status: DenyStatus,
+    bodies: Bodies,
     denied_lines: LineBudget,
 }
 
@@ -72,6 +63,8 @@ pub struct Parts {
     pub access_log: AccessLog,
     /// What a denial is sent as.
     pub deny_status: DenyStatus,
+    /// Reads request bodies.
+    pub bodies: Bodies,
 }
 
 /// The place of a request, without its body.
@@ -91,9 +84,9 @@ impl Webhook {
     /// Puts a webhook together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { cluster, clock, metrics, log, access_log, deny_status } = parts;
+        let Parts { cluster, clock, metrics, log, access_log, deny_status, bodies } = parts;
         let denied_lines = LineBudget::new(LineBudget::DENIED_LINES_PER_SECOND);
-        Self { cluster, clock, metrics, log, access_log, deny_status, denied_lines }
+        Self { cluster, clock, metrics, log, access_log, deny_status, bodies, denied_lines }
     }
 
     /// The cluster that a path is for: the one function that knows, so that others can come beside it.
@@ -124,11 +117,18 @@ impl Webhook {
         B: Body<Data = Bytes> + Unpin,
     {
         let (head, body) = request.into_parts();
-        let place = Place { peer, method: &head.method, path: head.uri.path() };
+        // The headers are nobody's business, and whoever waits need not keep them; nor the buffer of which the target is a piece.
+        let method = head.method;
+        let path = match head.uri.path() {
+            "/authenticate" => Cow::Borrowed("/authenticate"),
+            other => Cow::Owned(other.to_owned()),
+        };
+        drop((head.uri, head.headers));
+        let place = Place { peer, method: &method, path: &path };
         if let Some(cluster) = self.cluster_for(place.path) {
             return self.authenticate(cluster, &place, body).await;
         }
-        let reading = matches!(head.method, Method::GET | Method::HEAD);
+        let reading = matches!(method, Method::GET | Method::HEAD);
         match place.path {
             "/healthz" => respond::text(StatusCode::OK, "ok"),
             "/metrics" if reading => respond::page(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics.encode()),
@@ -140,11 +140,17 @@ impl Webhook {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let body = if *place.method == Method::POST { read(body).await } else { Err(Malformed::Method) };
+        let body = if !place.peer.standing.may_ask() {
+            Err(Malformed::Client)
+        } else if *place.method == Method::POST {
+            self.bodies.read(body).await
+        } else {
+            Err(Malformed::Method)
+        };
         // Only now, with the whole token at hand: its age must not be judged by a clock that was read before somebody took his time to send it.
         let now = self.clock.now();
         let answer = match body {
-            Ok(body) => self.review(cluster, place, &body, now).await,
+            Ok(body) => self.review(cluster, place, body, now).await,
             Err(malformed) => Err(malformed),
         };
         let answer = answer.unwrap_or_else(|malformed| {
@@ -152,24 +158,29 @@ impl Webhook {
             malformed.answer()
         });
         if let Some(result) = answer.result {
-            let took = self.clock.now().monotonic.saturating_sub(now.monotonic);
+            let took = self.clock.monotonic().saturating_sub(now.monotonic);
             self.metrics.authenticate_latency(result, took.as_secs_f64());
         }
         answer.response
     }
 
-    async fn review(&self, cluster: &Arc<Cluster>, place: &Place<'_>, body: &[u8], now: Now) -> Result<Answer, Malformed> {
-        let review = ReviewRequest::parse(body)?;
-        let answer = authenticate(cluster, review.token.as_bytes(), now, |verdict| {
+    async fn review(&self, cluster: &Arc<Cluster>, place: &Place<'_>, body: Bytes, now: Now) -> Result<Answer, Malformed> {
+        let (api_version, question) = {
+            let review = ReviewRequest::parse(&body)?;
+            (review.api_version, identify(cluster, review.token.as_bytes(), now))
+        };
+        // Who has to wait for a proof waits without his request.
+        drop(body);
+        Ok(decide(cluster, question.answer().await, |verdict| {
             self.count(&verdict);
             self.log_verdict(place, &verdict, now);
-            respond::answer(&verdict, review.api_version, self.deny_status)
-        });
-        Ok(answer.await)
+            respond::answer(&verdict, api_version, self.deny_status)
+        }))
     }
 
     fn count(&self, verdict: &Verdict<'_>) {
-        if verdict.signer.is_some_and(|signer| signer.proof.source() == Source::Offline) {
+        self.metrics.answered(verdict.way);
+        if verdict.way == Way::Miss && verdict.signer.is_some_and(|signer| signer.proof.source() == Source::Offline) {
             self.metrics.proved_offline();
         }
         match &verdict.user {
@@ -258,54 +269,6 @@ impl Webhook {
     }
 }
 
-/// Reads a body, up to [`BODY_MAX_BYTES`] and for [`BODY_TIMEOUT`].
-async fn read<B>(body: B) -> Result<Bytes, Malformed>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    timeout(BODY_TIMEOUT, read_whole(body)).await.unwrap_or(Err(Malformed::Slow))
-}
-
-async fn read_whole<B>(mut body: B) -> Result<Bytes, Malformed>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let mut whole: Option<Bytes> = None;
-    let mut joined = BytesMut::new();
-    let mut length = 0_usize;
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Malformed::Broken)?.into_data() else { continue };
-        length = length.saturating_add(data.len());
-        if length > BODY_MAX_BYTES {
-            return discard(body, length).await;
-        }
-        // Most bodies come in one piece, which then need not be copied.
-        match whole.take() {
-            None if joined.is_empty() => whole = Some(data),
-            first => {
-                joined.extend_from_slice(&first.unwrap_or_default());
-                joined.extend_from_slice(&data);
-            }
-        }
-    }
-    Ok(whole.unwrap_or_else(|| joined.freeze()))
-}
-
-/// Reads on, up to [`BODY_DISCARD_MAX_BYTES`], and keeps nothing: whoever is still sending when the answer comes may never see it, for then the stream
-/// or the connection is reset.
-async fn discard<B>(mut body: B, mut length: usize) -> Result<Bytes, Malformed>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    while length <= BODY_DISCARD_MAX_BYTES {
-        match body.frame().await {
-            Some(Ok(frame)) => length = length.saturating_add(frame.data_ref().map_or(0, Bytes::len)),
-            Some(Err(_)) | None => break,
-        }
-    }
-    Err(Malformed::TooLarge)
-}
-
 /// A handler for [`serve`](super::serve::serve).
 pub fn handler(
     webhook: Arc<Webhook>,
@@ -313,42 +276,5 @@ pub fn handler(
     move |peer, request| {
         let webhook = Arc::clone(&webhook);
         async move { webhook.handle(peer, request).await }.boxed()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-
-    use futures_util::{StreamExt as _, stream};
-    use http_body_util::StreamBody;
-    use hyper::body::Frame;
-
-    use super::*;
-
-    async fn read_frames(frames: impl stream::Stream<Item = Vec<u8>> + Unpin) -> Result<Bytes, Malformed> {
-        read(StreamBody::new(frames.map(|data| Ok::<_, Infallible>(Frame::data(Bytes::from(data)))))).await
-    }
-
-    #[tokio::test]
-    async fn joins_the_pieces_of_a_body_up_to_its_bound() {
-        assert_eq!(read_frames(stream::iter([])).await.unwrap(), "");
-        assert_eq!(read_frames(stream::iter([b"abc".to_vec()])).await.unwrap(), "abc");
-        assert_eq!(read_frames(stream::iter([b"".to_vec(), b"a".to_vec(), b"".to_vec(), b"bc".to_vec()])).await.unwrap(), "abc");
-        let half = vec![b'a'; BODY_MAX_BYTES / 2];
-        assert_eq!(read_frames(stream::iter([half.clone(), half.clone()])).await.unwrap().len(), BODY_MAX_BYTES);
-        assert_eq!(read_frames(stream::iter([half.clone(), half, b"a".to_vec()])).await, Err(Malformed::TooLarge));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_come_is_given_up() {
-        let start = tokio::time::Instant::now();
-        assert_eq!(read_frames(stream::iter([b"{".to_vec()]).chain(stream::pending())).await, Err(Malformed::Slow));
-        assert_eq!(start.elapsed(), BODY_TIMEOUT);
-        let answer = Malformed::Slow.answer();
-        assert_eq!(
-            (answer.response.status().as_u16(), Malformed::Slow.to_string().as_str()),
-            (408, "the request body did not come within 10 s")
-        );
     }
 }

@@ -78,9 +78,9 @@ impl ProveError {
             | Self::Token(_)
             | Self::UnknownKey => Outcome::Refused,
             Self::Sts(error) => match error.failure {
-                Failure::Answer(_) | Failure::Refused { .. } => Outcome::Refused,
+                Failure::Answer(_) | Failure::Refused { .. } | Failure::Region => Outcome::Refused,
                 Failure::NoSuchHost | Failure::Unavailable(_) => Outcome::Unavailable,
-                Failure::Overloaded { .. } => Outcome::Overloaded,
+                Failure::Overloaded(_) => Outcome::Overloaded,
                 Failure::Throttled { .. } => Outcome::Throttled,
             },
         }
@@ -98,9 +98,9 @@ impl ProveError {
             | Self::UnknownKey => Fault::Caller,
             Self::Bundle(_) => Fault::Us,
             Self::Sts(error) => match error.failure {
-                Failure::Refused { .. } => Fault::Caller,
+                Failure::Refused { .. } | Failure::Region => Fault::Caller,
                 Failure::Answer(_) | Failure::NoSuchHost | Failure::Throttled { .. } | Failure::Unavailable(_) => Fault::Sts,
-                Failure::Overloaded { .. } => Fault::Us,
+                Failure::Overloaded(_) => Fault::Us,
             },
         }
     }
@@ -125,7 +125,8 @@ impl ProveError {
         match self {
             Self::NoKeyForScope | Self::SessionTokenOffline | Self::UnknownKey => true,
             Self::BadSignature | Self::Bundle(_) | Self::NoSuchHost { .. } | Self::Token(_) => false,
-            Self::Sts(_) => !matches!(self.outcome(), Outcome::Refused),
+            // Where STS may not be asked, keys that are at hand still may.
+            Self::Sts(error) => matches!(error.failure, Failure::Region) || !matches!(self.outcome(), Outcome::Refused),
         }
     }
 }

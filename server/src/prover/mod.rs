@@ -20,7 +20,7 @@ use arngate_core::{ClusterId, Error, Partition, Policy, PresignedUrl, StsHosts, 
 use bytes::Bytes;
 
 use self::offline::{Keyring, Verdict};
-use self::sts::{AnswerError, Client, Failure, StsError};
+use self::sts::{AnswerError, Client, Failure, KnownKeys, OwnRegion, StsError};
 use self::verified_identity::{Claim, Told};
 use crate::clock::Now;
 
@@ -102,7 +102,7 @@ pub enum ChainError {
 pub struct Realm {
     cluster_id: Arc<str>,
     partition: Partition,
-    own_region: Option<Box<str>>,
+    own_region: OwnRegion,
     max_ahead_secs: u32,
     chain: Chain,
 }
@@ -124,7 +124,19 @@ impl Realm {
         chain: Chain,
     ) -> Result<Self, ClusterIdError> {
         let cluster_id = ClusterId::parse(cluster_id)?.as_str().into();
-        Ok(Self { cluster_id, partition, own_region: own_region.map(Into::into), max_ahead_secs, chain })
+        Ok(Self { cluster_id, partition, own_region: OwnRegion::told(own_region), max_ahead_secs, chain })
+    }
+
+    /// The same, in a region that may only be learnt later.
+    #[must_use]
+    pub fn with_own_region(self, own_region: OwnRegion) -> Self {
+        Self { own_region, ..self }
+    }
+
+    /// Where the server itself runs.
+    #[must_use]
+    pub const fn own_region(&self) -> &OwnRegion {
+        &self.own_region
     }
 
     /// The cluster.
@@ -142,13 +154,47 @@ impl Realm {
     /// The hosts that a token may be for.
     #[must_use]
     pub fn hosts(&self) -> StsHosts<'_> {
-        StsHosts::new(self.partition).with_own_region(self.own_region.as_deref())
+        StsHosts::new(self.partition).with_own_region(self.own_region.get())
     }
 
     /// Who proves.
     #[must_use]
     pub const fn chain(&self) -> &Chain {
         &self.chain
+    }
+
+    /// Goes up whenever what this realm would say of a token may have changed: what was proved under an earlier one counts no more. To be read before anything
+    /// is proved under it.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.chain.provers().iter().fold(0, |sum: u64, prover| match prover {
+            Prover::Offline(keyring) => sum.wrapping_add(keyring.generation()),
+            Prover::Sts(_) => sum,
+        })
+    }
+
+    /// Whose keys STS has proved and the mappings have let in; none where STS is not asked.
+    #[must_use]
+    pub fn known_keys(&self) -> Option<&KnownKeys> {
+        self.chain.provers().iter().find_map(|prover| match prover {
+            Prover::Offline(_) => None,
+            Prover::Sts(client) => Some(client.known_keys()),
+        })
+    }
+
+    /// Proves a token without asking anybody, as far as that leads: by the provers before the first that has to ask. None: somebody has to be asked.
+    pub fn prove_at_hand(&self, request: &StsRequest<'_>, now: Now) -> Option<Result<VerifiedIdentity, ProveError>> {
+        let mut undecided = None;
+        for prover in self.chain.provers() {
+            match prover {
+                Prover::Offline(keyring) => match prove_offline(self, keyring, request, now) {
+                    Err(error) if error.is_undecided() => undecided = Some(Err(error)),
+                    decided => return Some(decided),
+                },
+                Prover::Sts(_) => return None,
+            }
+        }
+        undecided
     }
 
     /// All that can be said of a token before anybody is asked.
@@ -174,7 +220,7 @@ impl Realm {
     /// Whether a host that is missing from DNS tells of our network rather than of the token: it is one that we know to exist.
     fn must_exist(&self, request: &StsRequest<'_>) -> bool {
         let host = request.url().host();
-        host.is_global() || host.known_region().is_some() || self.own_region.as_deref() == Some(host.region())
+        host.is_global() || host.known_region().is_some() || self.own_region.get() == Some(host.region())
     }
 }
 
@@ -194,7 +240,7 @@ pub async fn prove(realm: Arc<Realm>, token: OwnedToken, now: Now) -> Result<Ver
     let mut undecided = None;
     for prover in realm.chain.provers() {
         let error = match prover {
-            Prover::Offline(keyring) => match prove_offline(&realm, keyring, &token, now) {
+            Prover::Offline(keyring) => match realm.with_request(&token, now, |request| prove_offline(&realm, keyring, request, now))? {
                 Err(error) if error.is_undecided() => error,
                 decided => return decided,
             },
@@ -210,9 +256,9 @@ pub async fn prove(realm: Arc<Realm>, token: OwnedToken, now: Now) -> Result<Ver
     Err(undecided.expect("a chain has a prover, and each of them says something"))
 }
 
-fn prove_offline(realm: &Realm, keyring: &Keyring, token: &OwnedToken, now: Now) -> Result<VerifiedIdentity, ProveError> {
+fn prove_offline(realm: &Realm, keyring: &Keyring, request: &StsRequest<'_>, now: Now) -> Result<VerifiedIdentity, ProveError> {
     let bundle = keyring.current();
-    realm.with_request(token, now, |request| match bundle.judge(request) {
+    match bundle.judge(request) {
         Verdict::Good(principal) => {
             let told = Told { account: principal.account_id(), arn: principal.arn(), user_id: principal.user_id() };
             // A bundle is read for one partition; one that was made for another proves nobody here.
@@ -222,12 +268,12 @@ fn prove_offline(realm: &Realm, keyring: &Keyring, token: &OwnedToken, now: Now)
         Verdict::NoKeyForScope => Err(ProveError::NoKeyForScope),
         Verdict::SessionToken => Err(ProveError::SessionTokenOffline),
         Verdict::UnknownKey => Err(ProveError::UnknownKey),
-    })?
+    }
 }
 
 async fn prove_by_sts(realm: &Realm, client: &Client, token: &OwnedToken, now: Now) -> Result<VerifiedIdentity, ProveError> {
     let (claim, must_exist, call) =
-        realm.with_request(token, now, |request| (Claim::of(request), realm.must_exist(request), client.caller_identity(request)))?;
+        realm.with_request(token, now, |request| (Claim::of(request), realm.must_exist(request), client.caller_identity(request, now)))?;
     let told = match call.await {
         Ok(told) => told,
         Err(StsError { host, failure: Failure::NoSuchHost }) if !must_exist => return Err(ProveError::NoSuchHost { host }),
@@ -237,6 +283,21 @@ async fn prove_by_sts(realm: &Realm, client: &Client, token: &OwnedToken, now: N
     let host = claim.host();
     VerifiedIdentity::new(realm, claim, Source::Sts, now, told)
         .map_err(|error| ProveError::Sts(StsError { host, failure: Failure::Answer(AnswerError::Identity(error)) }))
+}
+
+/// For the tests of others: an identity, and when it was proved.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    pub(crate) use super::tests::now;
+
+    pub(crate) fn verified() -> Arc<VerifiedIdentity> {
+        let realm = tests::realm(vec![Prover::Offline(tests::keyring())]);
+        let (token, mut buffer) = (tests::SIGNER.token(), TokenBuffer::new());
+        let request = realm.check(token.as_bytes(), &mut buffer, now().unix).unwrap();
+        Arc::new(realm.prove_at_hand(&request, now()).unwrap().unwrap())
+    }
 }
 
 #[cfg(test)]
@@ -259,7 +320,7 @@ mod tests {
         AmzDate::parse(b"20261124T120000Z").unwrap()
     }
 
-    pub(super) fn now() -> Now {
+    pub(crate) fn now() -> Now {
         Now { unix: date().unix().saturating_add(10), monotonic: Duration::from_secs(7) }
     }
 

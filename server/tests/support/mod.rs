@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arngate_core::endpoint::Fips;
@@ -16,10 +17,13 @@ use arngate_loadtest::token;
 use arngate_server::app::Service;
 use arngate_server::bootstrap::certs;
 use arngate_server::clock::{Clock, ManualClock};
+use arngate_server::cluster::Cluster;
 use arngate_server::http::respond::DenyStatus;
-use arngate_server::http::serve::Limits;
+use arngate_server::http::serve::{Limits, Sharing};
 use arngate_server::http::webhook::AccessLog;
+use arngate_server::identity_cache;
 use arngate_server::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
+use arngate_server::memory::{Bounds, MemoryLimit};
 use arngate_server::metrics::{Metrics, StsRegion};
 use arngate_server::prover::offline::{Bundle, Day, Derivation, Keyring};
 use arngate_server::prover::sts::{Client, Config, Endpoints, Observer};
@@ -27,7 +31,8 @@ use arngate_server::prover::{Chain, Prover, Realm};
 use arngate_server::telemetry::{Captured, Format, Level, Log};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::Request;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -39,6 +44,10 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 /// 2026-11-24T12:00:00Z: when everything here happens, until a test moves the clock.
 pub const NOON: UnixSeconds = UnixSeconds::new(1_795_521_600);
 pub const CLUSTER: &str = "prod.example.com";
+/// Longest wait for something that must come: a bound, not a measure.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Whose credentials the examples are.
+pub const ACCOUNT: &str = "123456789012";
 const REGION: &str = "us-east-1";
 
 /// What a server is like.
@@ -49,7 +58,12 @@ pub struct Setup {
     /// Whoever proves a token by STS panics once it has answered.
     pub panics: bool,
     pub quick_time_outs: bool,
+    /// So many calls of STS at a time, and all the time in the world for each.
+    pub places: Option<usize>,
     pub scrubbed: bool,
+    /// Everybody of the examples' account is mapped, to his ARN.
+    pub whole_account: bool,
+    pub cache: identity_cache::Settings,
     pub deny_status: DenyStatus,
     pub access_log: AccessLog,
 }
@@ -62,11 +76,41 @@ impl Default for Setup {
             sts_unreachable: false,
             panics: false,
             quick_time_outs: false,
+            places: None,
             scrubbed: false,
+            whole_account: false,
+            cache: identity_cache::Settings::default(),
             deny_status: DenyStatus::Ok,
             access_log: AccessLog::Denied,
         }
     }
+}
+
+/// A connection of HTTP/2. Ends when it is dropped.
+pub struct Session {
+    sender: hyper::client::conn::http2::SendRequest<Full<Bytes>>,
+    connection: JoinHandle<Result<(), hyper::Error>>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Session {
+    /// Asks whose token it is. The question is on its way at once; whoever drops the answer hangs up.
+    pub fn review(&self, token: &str) -> impl Future<Output = Reply> + use<> {
+        let body = Full::new(Bytes::from(review("v1", token)));
+        let request = Request::post("https://localhost/authenticate?timeout=30s").header("content-type", "application/json");
+        let response = self.sender.clone().send_request(request.body(body).unwrap());
+        async move { Reply::read(response.await.unwrap()).await }
+    }
+}
+
+/// A TokenReview.
+pub fn review(version: &str, token: &str) -> String {
+    format!(r#"{{"apiVersion":"authentication.k8s.io/{version}","kind":"TokenReview","spec":{{"token":"{token}"}}}}"#)
 }
 
 /// A running server.
@@ -76,6 +120,9 @@ pub struct Fixture {
     sts: FakeSts,
     clock: Arc<ManualClock>,
     captured: Captured,
+    cluster: Arc<Cluster>,
+    keyring: Arc<Keyring>,
+    panics: Arc<Panics>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
 }
@@ -102,6 +149,21 @@ pub struct Reply {
 }
 
 impl Reply {
+    async fn read(response: Response<Incoming>) -> Self {
+        let status = response.status().as_u16();
+        let text = |value: &hyper::header::HeaderValue| value.to_str().unwrap().to_owned();
+        let headers = response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        Self { status, headers, body: String::from_utf8(body.to_vec()).unwrap() }
+    }
+
+    /// The ARN of the one who was let in; none: he was not.
+    pub fn arn(&self) -> Option<String> {
+        let review: serde_json::Value = serde_json::from_str(&self.body).ok()?;
+        let status = &review["status"];
+        (status["authenticated"] == true).then(|| status["user"]["extra"]["arn"][0].as_str().unwrap().to_owned())
+    }
+
     pub fn header(&self, name: &str) -> Option<String> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.clone())
     }
@@ -123,6 +185,8 @@ impl Fixture {
         let credentials = [Credential::example_user(), Credential::example_role()];
         let sts = FakeSts::start(sts::Config::new(LoadtestClock::fixed(NOON)).with_credentials(credentials)).await.unwrap();
         let metrics = Arc::new(Metrics::new());
+        let keyring = Arc::new(Keyring::new(bundle_of(&Credential::example_user())));
+        let panics = Arc::new(Panics(AtomicBool::new(setup.panics)));
         let captured = Captured::default();
         let log = Log::new(Format::Text, Level::Info, Arc::clone(&clock) as Arc<dyn Clock>, captured.clone());
         let certificate = certs::generate(certs::Names { address: "127.0.0.1", hostname: "localhost" }, NOON).unwrap();
@@ -130,22 +194,29 @@ impl Fixture {
         roots.add(certificate.leaf_der().clone()).unwrap();
 
         let service = Service {
-            realm: Realm::new(CLUSTER, Partition::Aws, Some(REGION), 300, chain(&setup, &sts, &metrics)).unwrap(),
-            mappings: mappings(setup.scrubbed),
+            realm: Realm::new(CLUSTER, Partition::Aws, Some(REGION), 300, chain(&setup, &sts, &metrics, &keyring, &panics)).unwrap(),
+            mappings: mappings(setup.scrubbed, setup.whole_account),
             certificate,
+            certificate_files: None,
+            clients: None,
+            sources: Vec::new(),
             address: IpAddr::from(Ipv4Addr::LOCALHOST),
             port: 0,
+            sharing: Sharing::Alone,
             kubeconfig: None,
             admin: None,
             limits: Limits::default(),
+            bounds: Bounds::under(MemoryLimit::NONE),
             deny_status: setup.deny_status,
             access_log: setup.access_log,
             log,
             metrics,
+            cache: setup.cache,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
         };
         let running = service.bind().await.unwrap();
         let address = running.address().unwrap();
+        let cluster = running.cluster();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(async move {
             running
@@ -159,7 +230,50 @@ impl Fixture {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { address, client: Arc::new(client), sts, clock, captured, stop: Some(stop), running }
+        Self { address, client: Arc::new(client), sts, clock, captured, cluster, keyring, panics, stop: Some(stop), running }
+    }
+
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The keys that prove offline.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// No proof panics from now on.
+    pub fn stop_panicking(&self) {
+        self.panics.0.store(false, Ordering::Relaxed);
+    }
+
+    /// A connection of HTTP/2 that stays.
+    pub async fn connect(&self) -> Session {
+        let mut config = ClientConfig::clone(&self.client);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        Session { sender, connection: tokio::spawn(connection) }
+    }
+
+    /// The value of a counter or gauge, by its name and labels as `/metrics` shows them.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let text = self.request(Protocol::Http1, "GET", "/metrics", "").await.body;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+    }
+
+    /// Waits until so many requests wait for proofs.
+    pub async fn wait_for_waiters(&self, waiters: usize) {
+        let there = async {
+            while self.cluster.flights.counts().waiters != waiters {
+                // Lets the runtime see to the connections.
+                tokio::task::yield_now().await;
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, there).await;
+        assert!(found.is_ok(), "{waiters} should wait, and {:?}", self.cluster.flights.counts());
     }
 
     pub fn sts(&self) -> &FakeSts {
@@ -187,9 +301,12 @@ impl Fixture {
     }
 
     pub fn token_for(&self, credential: &Credential, cluster_id: &str) -> String {
-        let date = AmzDate::from_unix(NOON).unwrap();
-        let host = StsHost::regional(Partition::Aws, REGION, Fips::No).unwrap();
-        token::sign_token(credential, host, ClusterId::parse(cluster_id).unwrap(), date)
+        token_signed(credential, cluster_id, NOON)
+    }
+
+    /// Another token of the same credential: signed some seconds after noon.
+    pub fn later_token(&self, credential: &Credential, seconds: i64) -> String {
+        token_signed(credential, CLUSTER, NOON.saturating_add(seconds))
     }
 
     pub async fn review(&self, protocol: Protocol, body: &str) -> Reply {
@@ -245,28 +362,33 @@ impl Fixture {
                 sender.send_request(request.uri(format!("https://localhost{path}")).body(body).unwrap()).await.unwrap()
             }
         };
-        let status = response.status().as_u16();
-        let text = |value: &hyper::header::HeaderValue| value.to_str().unwrap().to_owned();
-        let headers = response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        Reply { status, headers, body: String::from_utf8(body.to_vec()).unwrap() }
+        Reply::read(response).await
     }
 }
 
-fn chain(setup: &Setup, fake: &FakeSts, metrics: &Arc<Metrics>) -> Chain {
+fn token_signed(credential: &Credential, cluster_id: &str, date: UnixSeconds) -> String {
+    let host = StsHost::regional(Partition::Aws, REGION, Fips::No).unwrap();
+    token::sign_token(credential, host, ClusterId::parse(cluster_id).unwrap(), AmzDate::from_unix(date).unwrap())
+}
+
+/// A bundle of one user's keys.
+pub fn bundle_of(user: &Credential) -> Bundle {
+    let derivation = Derivation {
+        access_key_id: user.access_key_id(),
+        secret: user.secret().as_bytes(),
+        arn: &user.identity().arn,
+        user_id: &user.identity().user_id,
+        regions: &[REGION],
+        first_day: Day::parse("20261124").unwrap(),
+        days: 1,
+    };
+    Bundle::derive(Partition::Aws, &derivation).unwrap()
+}
+
+fn chain(setup: &Setup, fake: &FakeSts, metrics: &Arc<Metrics>, keyring: &Arc<Keyring>, panics: &Arc<Panics>) -> Chain {
     let mut provers = Vec::new();
     if setup.bundle {
-        let user = Credential::example_user();
-        let derivation = Derivation {
-            access_key_id: user.access_key_id(),
-            secret: user.secret().as_bytes(),
-            arn: &user.identity().arn,
-            user_id: &user.identity().user_id,
-            regions: &[REGION],
-            first_day: Day::parse("20261124").unwrap(),
-            days: 1,
-        };
-        provers.push(Prover::Offline(Arc::new(Keyring::new(Bundle::derive(Partition::Aws, &derivation).unwrap()))));
+        provers.push(Prover::Offline(Arc::clone(keyring)));
     }
     if setup.sts {
         let folder = tempfile::tempdir().unwrap();
@@ -280,19 +402,23 @@ fn chain(setup: &Setup, fake: &FakeSts, metrics: &Arc<Metrics>) -> Chain {
             config.attempt_timeout = Duration::from_millis(200);
             config.deadline = Duration::from_millis(400);
         }
-        let observer: Arc<dyn Observer> = if setup.panics { Arc::new(Panics) } else { Arc::clone(metrics) as _ };
+        if let Some(places) = setup.places {
+            let patience = Duration::from_secs(120);
+            config = Config { max_in_flight: places, deadline: patience, attempt_timeout: patience, max_wait: patience, ..config };
+        }
+        let observer: Arc<dyn Observer> = if setup.panics { Arc::clone(panics) as _ } else { Arc::clone(metrics) as _ };
         provers.push(Prover::Sts(Client::new(config, observer).unwrap()));
     }
     Chain::new(provers).unwrap()
 }
 
-/// A fault of ours in the middle of a proof.
+/// A fault of ours in the middle of a proof, as long as it is there.
 #[derive(Debug)]
-struct Panics;
+struct Panics(AtomicBool);
 
 impl Observer for Panics {
     fn response(&self, _: u16, _: StsRegion) {
-        panic!("on purpose");
+        assert!(!self.0.load(Ordering::Relaxed), "on purpose");
     }
 }
 
@@ -301,7 +427,14 @@ fn closed_port() -> SocketAddr {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
 }
 
-fn mappings(scrubbed: bool) -> Snapshot {
+/// One user of the examples' account, and nobody else.
+pub fn only(user: &str, username: &str) -> Snapshot {
+    let names = Names { username: username.into(), ..Names::default() };
+    let mapping = Mapping::for_arn(format!("arn:aws:iam::{ACCOUNT}:user/{user}"), false, names).unwrap();
+    Snapshot::new(vec![Backend::new(BackendMode::MountedFile, vec![mapping], [].into(), Vec::new())], [].into())
+}
+
+fn mappings(scrubbed: bool, whole_account: bool) -> Snapshot {
     let names = |username: &str, groups: &[&str]| Names {
         username: username.into(),
         groups: groups.iter().map(|group| (*group).into()).collect(),
@@ -314,12 +447,13 @@ fn mappings(scrubbed: bool) -> Snapshot {
         mapping("arn:aws:iam::123456789012:role/Node", "system:node:{{EC2PrivateDNSName}}", &["system:nodes"]),
         mapping("arn:aws:iam::123456789012:user/Reserved", "system:reserved", &[]),
     ];
-    let backend = Backend::new(BackendMode::MountedFile, mappings, [].into(), vec!["system:".into()]);
-    let scrubbed = if scrubbed { ["123456789012".to_owned()].into() } else { [].into() };
+    let accounts = if whole_account { [ACCOUNT.to_owned()].into() } else { [].into() };
+    let backend = Backend::new(BackendMode::MountedFile, mappings, accounts, vec!["system:".into()]);
+    let scrubbed = if scrubbed { [ACCOUNT.to_owned()].into() } else { [].into() };
     Snapshot::new(vec![backend], scrubbed)
 }
 
-fn user(access_key_id: &str, name: &str) -> Credential {
+pub fn user(access_key_id: &str, name: &str) -> Credential {
     let identity = CallerIdentity::of_arn(format!("arn:aws:iam::123456789012:user/{name}"), "AIDAEXAMPLE").unwrap();
     Credential::new(access_key_id, EXAMPLE_SECRET, identity).unwrap()
 }

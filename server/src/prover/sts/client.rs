@@ -3,26 +3,35 @@
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use arngate_core::StsRequest;
 use arngate_core::presigned::CLUSTER_ID_HEADER;
+use arngate_core::{StsHost, StsRequest};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, DATE, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::breaker::{BreakerState, Refusal, Verdict};
 use super::connector::{ConnectError, Connector, Endpoints, ProxySettings, chain, find};
+use super::gate::{Closed, Gate, Place};
+use super::host::{Admitted, Host, HostTable, Pool, TooManyNewcomers, Visit};
+use super::known::KnownKeys;
+use super::lane::{Bounds, KeyHash, Lane};
+use super::own_region::OwnRegion;
+use super::rate::Rate;
 use super::response::{self, CallerIdentity};
+use super::retry::SPREAD;
 use super::roots::Roots;
-use super::{Cause, Failure, Observer, StsError};
-use crate::metrics::StsRegion;
+use super::skew::{self, Notice, Skew};
+use super::{Cause, Failure, Observer, Overload, StsError};
+use crate::clock::Now;
+use crate::metrics::{StsGauges, StsRegion, StsState};
 
 /// Longest answer that is read, in bytes. DESIGN: "answers are bounded to 64 KiB".
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
@@ -34,9 +43,6 @@ const HEAD_MAX_BYTES: usize = 16 * 1024;
 /// gateways on the way (NAT, load balancers) forget what is silent for longer.
 const IDLE: Duration = Duration::from_secs(50);
 
-/// Connections that are kept to one host; each costs some 40 kB.
-const IDLE_PER_HOST: usize = 16;
-
 /// How to ask STS.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -46,10 +52,22 @@ pub struct Config {
     pub attempt_timeout: Duration,
     /// For DNS and TCP. 1 s.
     pub connect_timeout: Duration,
-    /// Questions at a time. 64.
+    /// Questions at a time to one host; over all hosts, as many of known access keys and as many of all others. 64.
     pub max_in_flight: usize,
     /// How long a question waits for a place among them. 500 ms.
     pub max_wait: Duration,
+    /// Questions of each lane that wait at a time. 256.
+    pub max_queued: usize,
+    /// Questions a second over all hosts. None.
+    pub rate: Option<Rate>,
+    /// Retries, in percent of the questions. 10.
+    pub retry_percent: u32,
+    /// Access keys that are remembered as known. 8 192.
+    pub max_known_keys: usize,
+    /// The only regions whose hosts are asked; none: all that a token may be for. None.
+    pub regions: Option<Vec<String>>,
+    /// Where we run ourselves.
+    pub own_region: OwnRegion,
     /// Where to connect for some hosts.
     pub endpoints: Endpoints,
     /// PEM files whose certificates are believed beside the platform's.
@@ -66,6 +84,12 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(1),
             max_in_flight: 64,
             max_wait: Duration::from_millis(500),
+            max_queued: 256,
+            rate: None,
+            retry_percent: 10,
+            max_known_keys: 8192,
+            regions: None,
+            own_region: OwnRegion::default(),
             endpoints: Endpoints::default(),
             ca_files: Vec::new(),
             proxy: ProxySettings::default(),
@@ -94,12 +118,23 @@ pub enum ConfigError {
 pub struct Client(Arc<Shared>);
 
 struct Shared {
-    http: legacy::Client<Connector, Empty<Bytes>>,
-    places: Semaphore,
+    start: Instant,
+    connector: Connector,
+    hosts: Mutex<HostTable<Arc<Host>>>,
+    /// Over all hosts: the memory that questions take, and their rate. No lane lends here, so that hosts that are slow, and whoever asks for them,
+    /// leave to the known what is theirs.
+    overall: Gate,
+    known: KnownKeys,
+    skew: Mutex<Skew>,
+    regions: Option<Vec<String>>,
+    own_region: OwnRegion,
+    endpoints: Endpoints,
     deadline: Duration,
     attempt_timeout: Duration,
     max_in_flight: usize,
     max_wait: Duration,
+    max_queued: usize,
+    retry_percent: u32,
     observer: Arc<dyn Observer>,
 }
 
@@ -122,37 +157,59 @@ impl Client {
     }
 
     pub(super) fn with_connector(config: &Config, connector: Connector, observer: Arc<dyn Observer>) -> Self {
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_PER_HOST)
-            .http1_max_buf_size(HEAD_MAX_BYTES)
-            .build(connector);
+        let start = Instant::now();
+        let most = config.max_in_flight.max(1);
+        let bounds = Bounds { places: 2 * most, places_of_lane: most, queue_of_lane: config.max_queued };
         Self(Arc::new(Shared {
-            http,
-            places: Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS)),
+            start,
+            connector,
+            hosts: Mutex::new(HostTable::new()),
+            overall: Gate::new(start, bounds, config.rate),
+            known: KnownKeys::new(config.max_known_keys),
+            skew: Mutex::default(),
+            regions: config.regions.clone(),
+            own_region: config.own_region.clone(),
+            endpoints: config.endpoints.clone(),
             deadline: config.deadline,
             attempt_timeout: config.attempt_timeout,
-            max_in_flight: config.max_in_flight,
+            max_in_flight: most,
             max_wait: config.max_wait,
+            max_queued: config.max_queued,
+            retry_percent: config.retry_percent,
             observer,
         }))
     }
 
+    /// The access keys that have the lane of the known. To be told of each proof of this client, and whether it was mapped.
+    #[must_use]
+    pub fn known_keys(&self) -> &KnownKeys {
+        &self.0.known
+    }
+
+    /// What metrics show of it. It does not keep the client.
+    #[must_use]
+    pub fn gauges(&self) -> Box<dyn StsGauges> {
+        Box::new(Gauges(Arc::downgrade(&self.0)))
+    }
+
     /// Sends the request, and reads who signed it.
     ///
-    /// The future owns what it needs; `request` can go at once.
+    /// The future owns what it needs; `request` can go at once. `now` is when the proof began.
     ///
     /// # Errors
     ///
     /// [`StsError`].
-    pub fn caller_identity(&self, request: &StsRequest<'_>) -> impl Future<Output = Result<CallerIdentity, StsError>> + Send + use<> {
+    pub fn caller_identity(
+        &self,
+        request: &StsRequest<'_>,
+        now: Now,
+    ) -> impl Future<Output = Result<CallerIdentity, StsError>> + Send + use<> {
         let shared = Arc::clone(&self.0);
         let host: Box<str> = request.url().host().to_string().into();
-        let call = Call::new(&host, request);
+        let call = shared.call(&host, request, now);
         async move {
             let answer = match call {
-                Ok(call) => shared.ask(&call).await,
+                Ok(call) => shared.ask(&host, &call).await,
                 Err(failure) => Err(failure),
             };
             answer.map_err(|failure| StsError { host, failure })
@@ -165,20 +222,14 @@ struct Call {
     uri: Uri,
     cluster_id: HeaderValue,
     region: StsRegion,
+    only_by_shape: bool,
+    lane: Lane,
+    key: KeyHash,
+    now: Now,
+    began: Instant,
 }
 
 impl Call {
-    /// The host comes out of the core's own table, and the query is the very bytes that were checked: nothing is parsed, decoded or written
-    /// anew.
-    fn new(host: &str, request: &StsRequest<'_>) -> Result<Self, Failure> {
-        let unfit =
-            |what| Failure::Unavailable(Cause::Connection { told: format!("the {what} makes no HTTP request").into(), passing: false });
-        let url = request.url();
-        let uri = Uri::builder().scheme("https").authority(host).path_and_query(format!("/?{}", url.query())).build();
-        let cluster_id = HeaderValue::from_str(request.cluster_id().as_str()).map_err(|_| unfit("cluster id"))?;
-        Ok(Self { uri: uri.map_err(|_| unfit("token's URL"))?, cluster_id, region: StsRegion::of(&request.url().host()) })
-    }
-
     /// hyper adds Host, which is the URI's, and nothing else.
     fn request(&self) -> Request<Empty<Bytes>> {
         let mut request = Request::new(Empty::new());
@@ -192,49 +243,263 @@ impl Call {
 }
 
 impl Shared {
-    async fn ask(&self, call: &Call) -> Result<CallerIdentity, Failure> {
-        let deadline = Instant::now() + self.deadline;
-        let _place = self.place().await?;
-        let answer = match self.attempt(call, deadline).await {
-            Err(failure) if failure.is_worth_a_retry() && Instant::now() < deadline => self.attempt(call, deadline).await,
-            decided => decided,
+    /// The host comes out of the core's own table, and the query is the very bytes that were checked: nothing is parsed, decoded or written
+    /// anew.
+    fn call(&self, host: &str, request: &StsRequest<'_>, now: Now) -> Result<Call, Failure> {
+        let unfit =
+            |what| Failure::Unavailable(Cause::Connection { told: format!("the {what} makes no HTTP request").into(), passing: false });
+        let url = request.url();
+        let region = url.host();
+        if self.regions.as_ref().is_some_and(|regions| !regions.iter().any(|allowed| allowed == region.region())) {
+            return Err(Failure::Region);
+        }
+        let uri = Uri::builder().scheme("https").authority(host).path_and_query(format!("/?{}", url.query())).build();
+        let key = self.known.hash(url.access_key_id().as_str());
+        Ok(Call {
+            uri: uri.map_err(|_| unfit("token's URL"))?,
+            cluster_id: HeaderValue::from_str(request.cluster_id().as_str()).map_err(|_| unfit("cluster id"))?,
+            region: StsRegion::of(&region),
+            only_by_shape: !self.knows(host, &region),
+            lane: if self.known.is_known_hash(key, now.monotonic) { Lane::Known } else { Lane::Other },
+            key,
+            now,
+            began: Instant::now(),
+        })
+    }
+
+    /// Whether somebody has told that the host is there: AWS, a setting or the machine.
+    fn knows(&self, host: &str, region: &StsHost<'_>) -> bool {
+        region.is_global()
+            || region.known_region().is_some()
+            || self.own_region.get() == Some(region.region())
+            || self.regions.is_some()
+            || self.endpoints.of(host).is_some()
+    }
+
+    async fn ask(&self, name: &str, call: &Call) -> Result<CallerIdentity, Failure> {
+        let deadline = call.began + self.deadline;
+        let host = self.host(name, call)?;
+        // Before it takes a place from somebody who can be helped.
+        host.check().map_err(shut)?;
+        let _places = self.places(&host, call).await.inspect_err(|_| self.observer.lane_refused(call.lane))?;
+        host.budget().deposit();
+        let admitted = host.admit().map_err(shut)?;
+        // A probe is one attempt: it is there to find out, not to have its way.
+        let may_be_tried_again = !admitted.is_probe();
+        let first = self.attempt(name, &host, admitted, call, deadline).await;
+        if first.as_ref().err().is_some_and(Failure::is_worth_a_retry)
+            && may_be_tried_again
+            && let Some(admitted) = self.retry(&host, deadline).await
+        {
+            return self.attempt(name, &host, admitted, call, deadline).await;
+        }
+        first
+    }
+
+    /// What we keep of the host.
+    fn host(&self, name: &str, call: &Call) -> Result<Arc<Host>, Failure> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let most = self.max_in_flight;
+            // As many as there can be: who comes here has passed the gate over all hosts.
+            let bounds = Bounds { places: most, places_of_lane: most, queue_of_lane: most };
+            let gate = Gate::new(self.start, bounds, None);
+            Arc::new(Host::new(self.start, gate, self.pool(call.only_by_shape), self.retry_percent))
         };
-        if matches!(answer, Err(Failure::Throttled { .. })) {
+        let visit = Visit { name, only_by_shape: call.only_by_shape, is_known: call.lane == Lane::Known };
+        let host = hosts.host(visit, self.start.elapsed(), make).map_err(|TooManyNewcomers| {
+            self.observer.new_host_refused();
+            Failure::Overloaded(Overload::NewHosts)
+        })?;
+        // Each host keeps its connections for a while, and there are many hosts.
+        if self.connector.open_to_all() >= 2 * self.max_in_flight
+            && let Some(idle) = hosts.first_to_go(|idle| !Arc::ptr_eq(idle, &host) && idle.is_idle() && idle.open() > 0)
+        {
+            idle.hang_up(self.pool(idle.is_only_by_shape()));
+        }
+        Ok(host)
+    }
+
+    fn pool(&self, only_by_shape: bool) -> Pool {
+        let connector = self.connector.for_host(only_by_shape);
+        let http = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(self.max_in_flight)
+            .http1_max_buf_size(HEAD_MAX_BYTES)
+            .build(connector.clone());
+        Pool { http, connector }
+    }
+
+    /// A place over all hosts, and then one at the host: who waits at a slow host is in the way of nobody who does not ask for it.
+    async fn places(&self, host: &Host, call: &Call) -> Result<(Place, Place), Failure> {
+        let waited = self.max_wait.min(self.deadline);
+        let until = call.began + waited;
+        let closed = |places| {
+            move |closed| {
+                Failure::Overloaded(match closed {
+                    Closed::Late => Overload::Places { places, waited },
+                    Closed::Queue => Overload::Queue { most: self.max_queued },
+                })
+            }
+        };
+        let overall = self.overall.enter(call.lane, call.key, until).await.map_err(closed(self.max_in_flight))?;
+        let at_host = host.gate.enter(call.lane, call.key, until).await.map_err(closed(self.max_in_flight))?;
+        Ok((overall, at_host))
+    }
+
+    /// The right to one more attempt, after a while.
+    async fn retry<'h>(&self, host: &'h Host, deadline: Instant) -> Option<Admitted<'h>> {
+        let at = Instant::now() + SPREAD.mul_f64(fastrand::f64());
+        if at >= deadline || host.check().is_err() {
+            return None;
+        }
+        if !host.budget().withdraw() {
+            self.observer.retry_budget_exhausted();
+            return None;
+        }
+        if !self.overall.take_token() {
+            return None;
+        }
+        sleep_until(at).await;
+        let admitted = host.admit().ok()?;
+        self.observer.retried();
+        Some(admitted)
+    }
+
+    /// One attempt, and what it tells of the host.
+    async fn attempt(
+        &self,
+        name: &str,
+        host: &Host,
+        admitted: Admitted<'_>,
+        call: &Call,
+        deadline: Instant,
+    ) -> Result<CallerIdentity, Failure> {
+        let began = self.start.elapsed();
+        let (answer, date) = self.exchange(host, call, deadline).await;
+        if let Err(Failure::Throttled { .. }) = &answer {
             self.observer.throttled(call.region);
+            host.gate.throttled(began);
+        }
+        if let Some(date) = date.filter(|_| is_from_sts(&answer)) {
+            self.compare_clocks(&date, call);
+        }
+        if admitted.report(verdict(&answer, call)) {
+            tracing::warn!(host = name, "STS does not answer there; it is not asked for some seconds");
         }
         answer
     }
 
-    /// One of the places in flight.
-    async fn place(&self) -> Result<SemaphorePermit<'_>, Failure> {
-        let waited = self.max_wait.min(self.deadline);
-        match timeout(waited, self.places.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(Failure::Overloaded { limit: self.max_in_flight, waited }),
-        }
-    }
-
-    async fn attempt(&self, call: &Call, deadline: Instant) -> Result<CallerIdentity, Failure> {
+    /// One request and its answer, with the `Date` of that.
+    async fn exchange(&self, host: &Host, call: &Call, deadline: Instant) -> (Result<CallerIdentity, Failure>, Option<HeaderValue>) {
         let start = Instant::now();
         let end = deadline.min(start + self.attempt_timeout);
         let late = |_| Failure::Unavailable(Cause::TimedOut { after: end - start });
-        let sent = timeout_at(end, self.http.request(call.request())).await.map_err(late);
-        let response = match sent.and_then(|sent| sent.map_err(|error| no_answer(&error))) {
+        let sent = timeout_at(end, host.http().request(call.request())).await.map_err(late);
+        let mut response = match sent.and_then(|sent| sent.map_err(|error| no_answer(&error))) {
             Ok(response) => response,
             Err(failure) => {
                 self.observer.connection_failure(call.region);
-                return Err(failure);
+                return (Err(failure), None);
             }
         };
         let status = response.status().as_u16();
+        let date = response.headers_mut().remove(DATE);
         self.observer.response(status, call.region);
-        match timeout_at(end, read_body(response)).await.map_err(late) {
+        let answer = match timeout_at(end, read_body(response)).await.map_err(late) {
             Ok(Ok(body)) => response::read(status, &body),
             // A 429 is a throttle whatever it says, and whether or not it comes to its end.
             Ok(Err(_)) | Err(_) if status == 429 => response::read(status, &[]),
             Ok(Err(cause)) => Err(Failure::Unavailable(cause)),
             Err(failure) => Err(failure),
+        };
+        (answer, date)
+    }
+
+    fn compare_clocks(&self, date: &HeaderValue, call: &Call) {
+        // The clock was read when the proof began; since then tokio's has gone on.
+        let passed = i64::try_from(call.began.elapsed().as_secs()).unwrap_or(i64::MAX);
+        let ahead = date.to_str().ok().and_then(|date| skew::ahead_secs(date, call.now.unix.saturating_add(passed)));
+        let Some(ahead_secs) = ahead else { return };
+        self.observer.clock_skew(ahead_secs);
+        let mut skew = self.skew.lock().unwrap_or_else(PoisonError::into_inner);
+        match skew.measured(ahead_secs, self.start.elapsed()) {
+            Some(Notice::Apart) => {
+                tracing::warn!(ahead_secs, "our clock is not that of STS: good tokens are refused once they are too far apart; see to NTP");
+            }
+            Some(Notice::Together) => tracing::info!(ahead_secs, "our clock and that of STS agree again"),
+            None => {}
         }
+    }
+}
+
+fn shut(refusal: Refusal) -> Failure {
+    Failure::Unavailable(Cause::Shut { pause: refusal.pause })
+}
+
+/// Whether the answer is one that AWS' own STS has written, and its `Date` therefore AWS' time.
+const fn is_from_sts(answer: &Result<CallerIdentity, Failure>) -> bool {
+    match answer {
+        Ok(_) | Err(Failure::Answer(_) | Failure::Refused { .. }) => true,
+        Err(Failure::Throttled { code, .. }) => code.is_some(),
+        Err(Failure::NoSuchHost | Failure::Overloaded(_) | Failure::Region | Failure::Unavailable(_)) => false,
+    }
+}
+
+/// What an attempt tells of the host.
+const fn verdict(answer: &Result<CallerIdentity, Failure>, call: &Call) -> Verdict {
+    match answer {
+        Ok(_) | Err(Failure::Answer(_) | Failure::Refused { .. } | Failure::Throttled { .. }) => Verdict::Alive,
+        // A made-up name is no host that could be away.
+        Err(Failure::NoSuchHost) if call.only_by_shape => Verdict::Unknown,
+        Err(Failure::NoSuchHost) => Verdict::Away,
+        Err(Failure::Unavailable(cause)) => match cause {
+            Cause::Connection { .. } | Cause::Lost(_) | Cause::TimedOut { .. } => Verdict::Away,
+            Cause::NotAnswered { status } if *status >= 500 => Verdict::Away,
+            Cause::NotAnswered { .. } | Cause::Shut { .. } | Cause::TooLarge { .. } => Verdict::Unknown,
+        },
+        Err(Failure::Overloaded(_) | Failure::Region) => Verdict::Unknown,
+    }
+}
+
+/// The client, as metrics see it.
+struct Gauges(Weak<Shared>);
+
+impl fmt::Debug for Gauges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gauges")
+    }
+}
+
+impl StsGauges for Gauges {
+    fn state(&self) -> Option<StsState> {
+        let shared = self.0.upgrade()?;
+        let hosts = shared.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let overall = shared.overall.census();
+        let mut state = StsState {
+            // Who is inside here has a place at a host, or waits for one.
+            in_flight: overall.inside,
+            waiting: overall.waiting,
+            least_places: shared.max_in_flight,
+            connections: shared.connector.open_to_all(),
+            known_keys: shared.known.len(),
+            ..StsState::default()
+        };
+        for host in hosts.values() {
+            let census = host.gate.census();
+            for lane in 0..2 {
+                state.in_flight[lane] = state.in_flight[lane].saturating_sub(census.waiting[lane]);
+                state.waiting[lane] += census.waiting[lane];
+            }
+            state.least_places = state.least_places.min(census.places);
+            match host.breaker_state() {
+                BreakerState::Closed => state.hosts_closed += 1,
+                BreakerState::HalfOpen => state.hosts_half_open += 1,
+                BreakerState::Open => state.hosts_open += 1,
+            }
+        }
+        Some(state)
     }
 }
 

@@ -10,6 +10,7 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::vec;
@@ -172,7 +173,7 @@ pub(super) enum ConnectError {
 
 impl ConnectError {
     /// What will be the same in a moment.
-    fn lasting(told: impl Into<String>) -> Self {
+    pub(super) fn lasting(told: impl Into<String>) -> Self {
         Self::Other { told: told.into(), passing: false }
     }
 
@@ -200,9 +201,18 @@ fn is_reset(error: &(dyn Error + 'static)) -> bool {
 /// Looks a name up, for as long as that takes.
 pub(super) type Resolve = fn(&str) -> io::Result<vec::IntoIter<SocketAddr>>;
 
+/// Look-ups at a time of hosts that only fit by shape: whoever makes up names keeps nobody from resolving those that exist.
+const LOOK_UPS_BY_SHAPE: usize = 4;
+
 /// Makes connections for hyper's pool.
 #[derive(Clone)]
-pub(super) struct Connector(Arc<Shared>);
+pub(super) struct Connector {
+    shared: Arc<Shared>,
+    /// Whether nobody knows the host that it connects to.
+    only_by_shape: bool,
+    /// Connections that this one and its clones have made and that are still there.
+    open: Arc<AtomicUsize>,
+}
 
 struct Shared {
     endpoints: Endpoints,
@@ -211,7 +221,17 @@ struct Shared {
     connect_timeout: Duration,
     attempt_timeout: Duration,
     http: HttpConnector<Resolver>,
+    http_by_shape: HttpConnector<Resolver>,
+    /// Connections of all connectors.
+    open: Arc<AtomicUsize>,
+    /// Byte streams of a test, in place of all sockets.
+    #[cfg(test)]
+    script: Option<Script>,
 }
+
+/// Makes the byte stream to a host, or the error.
+#[cfg(test)]
+pub(super) type Script = Arc<dyn Fn(&str) -> Result<tokio::io::DuplexStream, ConnectError> + Send + Sync>;
 
 impl Connector {
     pub(super) fn new(config: &Config, roots: Roots) -> Result<Self, ConfigError> {
@@ -219,39 +239,102 @@ impl Connector {
     }
 
     pub(super) fn with_resolver(config: &Config, roots: Roots, resolve: Resolve) -> Result<Self, ConfigError> {
-        let mut http = HttpConnector::new_with_resolver(Resolver { resolve, places: Arc::new(Semaphore::new(LOOK_UPS)) });
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        Ok(Self(Arc::new(Shared {
+        let (places, by_shape) = (Arc::new(Semaphore::new(LOOK_UPS)), Arc::new(Semaphore::new(LOOK_UPS_BY_SHAPE)));
+        let http = |by_shape| {
+            let mut http = HttpConnector::new_with_resolver(Resolver { resolve, by_shape, places: Arc::clone(&places) });
+            http.enforce_http(false);
+            http.set_nodelay(true);
+            http
+        };
+        let shared = Shared {
             endpoints: config.endpoints.clone(),
             matcher: config.proxy.matcher()?,
             roots,
             connect_timeout: config.connect_timeout,
             attempt_timeout: config.attempt_timeout,
-            http,
-        })))
+            http: http(None),
+            http_by_shape: http(Some(by_shape)),
+            open: Arc::default(),
+            #[cfg(test)]
+            script: None,
+        };
+        Ok(Self { shared: Arc::new(shared), only_by_shape: false, open: Arc::default() })
     }
-}
 
-impl Shared {
+    /// One that connects to what a test says, without any socket: so that time can stand still.
+    #[cfg(test)]
+    pub(super) fn scripted(config: &Config, roots: Roots, script: Script) -> Result<Self, ConfigError> {
+        let Self { shared, only_by_shape, open } = Self::new(config, roots)?;
+        let shared = Arc::into_inner(shared).map(|shared| Arc::new(Shared { script: Some(script), ..shared }));
+        Ok(Self { shared: shared.expect("nobody else has it yet"), only_by_shape, open })
+    }
+
+    /// One for one host, which counts what it opens.
+    pub(super) fn for_host(&self, only_by_shape: bool) -> Self {
+        Self { shared: Arc::clone(&self.shared), only_by_shape, open: Arc::default() }
+    }
+
+    pub(super) const fn is_only_by_shape(&self) -> bool {
+        self.only_by_shape
+    }
+
+    /// Connections that it has opened and that are still there.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Connections to all hosts.
+    pub(super) fn open_to_all(&self) -> usize {
+        self.shared.open.load(Ordering::Relaxed)
+    }
+
     /// All of a connection, within the time of an attempt. The attempt has that time itself, but the pool finishes a connection in a task of its own when
     /// another has become free meanwhile, and a peer that says nothing in the middle of a handshake would keep that one for ever.
-    async fn connect(&self, uri: &Uri) -> Result<PooledStream, ConnectError> {
+    async fn connect(self, uri: Uri) -> Result<PooledStream, ConnectError> {
         let host = uri.host().ok_or_else(|| ConnectError::lasting("the request has no host"))?;
-        let connecting = async { self.tls(host, self.transport(host).await?).await };
-        match timeout(self.attempt_timeout, connecting).await {
-            Ok(connected) => Ok(PooledStream(TokioIo::new(connected?))),
+        let shared = &*self.shared;
+        let counted = Counted([Arc::clone(&self.open), Arc::clone(&shared.open)]).begin();
+        let http = if self.only_by_shape { &shared.http_by_shape } else { &shared.http };
+        let connecting = async { shared.tls(host, shared.transport(host, http).await?).await };
+        match timeout(shared.attempt_timeout, connecting).await {
+            Ok(connected) => Ok(PooledStream { stream: TokioIo::new(connected?), _counted: counted }),
             Err(_) => {
-                let told = format!("no connection on which {host} speaks TLS within {} ms", self.attempt_timeout.as_millis());
+                let told = format!("no connection on which {host} speaks TLS within {} ms", shared.attempt_timeout.as_millis());
                 Err(ConnectError::Other { told, passing: true })
             }
         }
     }
+}
 
+/// A connection that is counted, from before it is there.
+struct Counted([Arc<AtomicUsize>; 2]);
+
+impl Counted {
+    fn begin(self) -> Self {
+        self.0.iter().for_each(|count| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|count| {
+            count.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+}
+
+impl Shared {
     /// A way to the host on which TLS can be spoken.
-    async fn transport(&self, host: &str) -> Result<Box<dyn Transport>, ConnectError> {
+    async fn transport(&self, host: &str, http: &HttpConnector<Resolver>) -> Result<Box<dyn Transport>, ConnectError> {
+        #[cfg(test)]
+        if let Some(script) = &self.script {
+            return Ok(Box::new(script(host)?));
+        }
         if let Some(endpoint) = self.endpoints.0.get(host) {
-            return match self.tcp(endpoint).await {
+            return match self.tcp(endpoint, &self.http).await {
                 Ok(stream) => Ok(Box::new(stream)),
                 // A name that the operator gave is no statement about the token's host.
                 Err(error @ ConnectError::NoSuchHost) => Err(ConnectError::lasting(format!("{endpoint}: {error}"))),
@@ -262,13 +345,13 @@ impl Shared {
         let uri: Uri = format!("https://{host}").parse().map_err(|_| ConnectError::lasting("the host makes no URI"))?;
         match self.matcher.intercept(&uri) {
             Some(proxy) => self.tunnel(&proxy, &target).await,
-            None => Ok(Box::new(self.tcp(&target).await?)),
+            None => Ok(Box::new(self.tcp(&target, http).await?)),
         }
     }
 
     /// DNS and TCP, within the time for connecting. hyper-util tries IPv6 and IPv4 side by side.
-    async fn tcp(&self, to: &Authority) -> Result<tokio::net::TcpStream, ConnectError> {
-        let connecting = self.http.clone().call(to.to_uri()?);
+    async fn tcp(&self, to: &Authority, http: &HttpConnector<Resolver>) -> Result<tokio::net::TcpStream, ConnectError> {
+        let connecting = http.clone().call(to.to_uri()?);
         match timeout(self.connect_timeout, connecting).await {
             Ok(Ok(stream)) => Ok(stream.into_inner()),
             Ok(Err(error)) if find::<NoSuchName>(&error).is_some() => Err(ConnectError::NoSuchHost),
@@ -286,7 +369,7 @@ impl Shared {
         let is_https = uri.scheme_str() == Some("https");
         let host = uri.host().unwrap_or_default();
         let to = Authority { host: host.into(), port: uri.port_u16().unwrap_or(if is_https { PORT } else { 80 }) };
-        let tcp = self.tcp(&to).await.map_err(|error| error.through(&to))?;
+        let tcp = self.tcp(&to, &self.http).await.map_err(|error| error.through(&to))?;
         let transport: Box<dyn Transport> =
             if is_https { Box::new(self.tls(host, Box::new(tcp)).await.map_err(|error| error.through(&to))?) } else { Box::new(tcp) };
         let mut tunnel = Tunnel::new(uri.clone(), Ready(Some(transport)));
@@ -320,8 +403,7 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let shared = Arc::clone(&self.0);
-        Box::pin(async move { shared.connect(&uri).await })
+        Box::pin(self.clone().connect(uri))
     }
 }
 
@@ -343,7 +425,10 @@ impl Service<Uri> for Ready {
 }
 
 /// A TLS stream as the pool wants it. It is HTTP/1.1 always: STS speaks nothing else.
-pub(super) struct PooledStream(TokioIo<TlsStream<Box<dyn Transport>>>);
+pub(super) struct PooledStream {
+    stream: TokioIo<TlsStream<Box<dyn Transport>>>,
+    _counted: Counted,
+}
 
 impl Connection for PooledStream {
     fn connected(&self) -> Connected {
@@ -353,21 +438,21 @@ impl Connection for PooledStream {
 
 impl Read for PooledStream {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl Write for PooledStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -375,6 +460,8 @@ impl Write for PooledStream {
 #[derive(Clone)]
 struct Resolver {
     resolve: Resolve,
+    /// Fewer places, to be had before one of the others: those who wait for these take none of the others.
+    by_shape: Option<Arc<Semaphore>>,
     places: Arc<Semaphore>,
 }
 
@@ -388,12 +475,16 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let Self { resolve, places } = self.clone();
+        let Self { resolve, by_shape, places } = self.clone();
         Box::pin(async move {
+            let by_shape = match by_shape {
+                Some(by_shape) => Some(by_shape.acquire_owned().await.map_err(io::Error::other)?),
+                None => None,
+            };
             let place = places.acquire_owned().await.map_err(io::Error::other)?;
             let looked_up = tokio::task::spawn_blocking(move || {
                 // Kept until the look-up ends, even when nobody waits for it any more.
-                let _place = place;
+                let _places = (place, by_shape);
                 resolve(name.as_str())
             });
             match looked_up.await.map_err(io::Error::other)? {

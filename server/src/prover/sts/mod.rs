@@ -3,13 +3,36 @@
 //! Promises: what was not checked cannot be sent ([`Client::caller_identity`] takes an [`StsRequest`](arngate_core::StsRequest)), the query
 //! goes out byte for byte as it was checked, to a host of the core's own table, and every call ends within a deadline.
 //!
-//! Left out, and to come around [`Client`]: lanes, rate, breaker, retry budget and hold-back.
+//! STS is protected from us, and those who are known here from those who are not:
+//!
+//! ```text
+//! region      may be asked at all?                       server.sts.regions
+//! host        32 of them, 4 new unknown ones a minute    host
+//! breaker     5 failures in a row: a pause               breaker
+//! overall     known and others apart, rate               gate, lane, rate
+//! place       lanes that lend, shares of keys            gate, lane; halved by a throttle: limit
+//! attempts    at most two, within the retry budget       retry
+//! ```
+//!
+//! Each of these is a state machine that is given the time and does no I/O; [`Client`] has the tasks, the timers and the sockets. None of it runs for a token that is
+//! in the cache. Left out: that a digest is held back after a throttle, which is the cache's.
 
+mod breaker;
 mod client;
 mod connector;
 mod document;
+mod gate;
+mod host;
+mod imds;
+mod known;
+mod lane;
+mod limit;
+mod own_region;
+mod rate;
 mod response;
+mod retry;
 mod roots;
+mod skew;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +45,11 @@ use crate::metrics::{Metrics, StsRegion};
 
 pub use self::client::{Client, Config, ConfigError};
 pub use self::connector::{EndpointError, Endpoints, ProxySettings};
+pub use self::imds::Imds;
+pub use self::known::KnownKeys;
+pub use self::lane::Lane;
+pub use self::own_region::OwnRegion;
+pub use self::rate::Rate;
 pub use self::response::CallerIdentity;
 
 /// Told of what happens on the way to STS, as it happens.
@@ -34,6 +62,21 @@ pub trait Observer: fmt::Debug + Send + Sync {
 
     /// STS throttles.
     fn throttled(&self, _region: StsRegion) {}
+
+    /// A question found no place in its lane.
+    fn lane_refused(&self, _lane: Lane) {}
+
+    /// A host was not asked, for too many that nobody knows came lately.
+    fn new_host_refused(&self) {}
+
+    /// A question is asked for the second time.
+    fn retried(&self) {}
+
+    /// A question would have been asked for the second time.
+    fn retry_budget_exhausted(&self) {}
+
+    /// Our clock is so many seconds ahead of that of STS; negative: behind.
+    fn clock_skew(&self, _ahead_secs: i64) {}
 }
 
 /// Counts nothing.
@@ -50,6 +93,26 @@ impl Observer for Metrics {
 
     fn throttled(&self, region: StsRegion) {
         self.sts_throttled(region);
+    }
+
+    fn lane_refused(&self, lane: Lane) {
+        self.sts_lane_refused(lane.label());
+    }
+
+    fn new_host_refused(&self) {
+        self.sts_new_host_refused();
+    }
+
+    fn retried(&self) {
+        self.sts_retried();
+    }
+
+    fn retry_budget_exhausted(&self) {
+        self.sts_retry_budget_exhausted();
+    }
+
+    fn clock_skew(&self, ahead_secs: i64) {
+        self.sts_clock_skew(ahead_secs);
     }
 }
 
@@ -72,14 +135,9 @@ pub enum Failure {
     /// DNS does not know the host.
     #[error("there is no such host in DNS")]
     NoSuchHost,
-    /// Our own limit of calls at a time.
-    #[error("{limit} calls are under way and none of them ended within {} ms", waited.as_millis())]
-    Overloaded {
-        /// The limit.
-        limit: usize,
-        /// How long this call waited.
-        waited: Duration,
-    },
+    /// Our own limits.
+    #[error(transparent)]
+    Overloaded(Overload),
     /// STS refuses.
     #[error("refused with {code} (status {status})")]
     Refused {
@@ -88,6 +146,9 @@ pub enum Failure {
         /// AWS' own.
         code: ErrorCode,
     },
+    /// The settings keep it from being asked there.
+    #[error("its region is not among server.sts.regions")]
+    Region,
     /// STS throttles.
     #[error("throttled{} (status {status})", Code(code.as_ref()))]
     Throttled {
@@ -116,7 +177,8 @@ impl Failure {
         match self {
             Self::Answer(_) => "sts-identity",
             Self::NoSuchHost | Self::Unavailable(_) => "sts-unavailable",
-            Self::Overloaded { .. } => "overloaded",
+            Self::Overloaded(_) => "overloaded",
+            Self::Region => "sts-region",
             Self::Refused { .. } => "sts-refused",
             Self::Throttled { .. } => "sts-throttled",
         }
@@ -129,11 +191,35 @@ impl Failure {
                 Cause::Lost(_) | Cause::TimedOut { .. } => true,
                 Cause::NotAnswered { status } => *status >= 500,
                 Cause::Connection { passing, .. } => *passing,
-                Cause::TooLarge { .. } => false,
+                Cause::Shut { .. } | Cause::TooLarge { .. } => false,
             },
-            Self::Answer(_) | Self::NoSuchHost | Self::Overloaded { .. } | Self::Refused { .. } | Self::Throttled { .. } => false,
+            Self::Answer(_) | Self::NoSuchHost | Self::Overloaded(_) | Self::Refused { .. } | Self::Region | Self::Throttled { .. } => {
+                false
+            }
         }
     }
+}
+
+/// Which of our own limits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Overload {
+    /// Hosts that nobody knows.
+    #[error("more than {} new hosts within {} s that only look like those of STS", host::NEWCOMERS, host::NEWCOMER_SPAN.as_secs())]
+    NewHosts,
+    /// Calls at a time, or a second.
+    #[error("{places} calls are under way and none of them ended within {} ms", waited.as_millis())]
+    Places {
+        /// How many there may be.
+        places: usize,
+        /// How long this call waited.
+        waited: Duration,
+    },
+    /// Calls that wait.
+    #[error("{most} calls are waiting already")]
+    Queue {
+        /// How many there may be.
+        most: usize,
+    },
 }
 
 /// Why nobody could say.
@@ -156,6 +242,12 @@ pub enum Cause {
     NotAnswered {
         /// HTTP status.
         status: u16,
+    },
+    /// The host did not answer lately, and is left alone for a while.
+    #[error("it did not answer {} times in a row and is not asked for {} ms", breaker::FAILURES, pause.as_millis())]
+    Shut {
+        /// How long still; zero while one call finds out.
+        pause: Duration,
     },
     /// No answer, or not all of it, in time.
     #[error("no answer within {} ms", after.as_millis())]

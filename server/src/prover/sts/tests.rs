@@ -1,7 +1,7 @@
 //! The client against a server on loopback that says what it is told to. (What STS itself says is for the fake STS of `loadtest`.)
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,6 +22,8 @@ use super::roots::Roots;
 use super::*;
 use crate::prover::tests::{SIGNER, Signer, USER, keyring, now, realm, reason};
 use crate::prover::{Chain, Fault, Outcome, Prover, Realm, Source, prove};
+
+mod protection;
 
 const HOST: &str = "sts.us-east-1.amazonaws.com";
 const UNKNOWN: Signer = Signer { access_key_id: "AKIAIOSFODNN7UNKNOWN", ..SIGNER };
@@ -67,6 +69,26 @@ impl Observer for Counts {
     fn throttled(&self, region: StsRegion) {
         self.0.lock().unwrap().push(format!("throttled {}", region.label()));
     }
+
+    fn lane_refused(&self, lane: Lane) {
+        self.0.lock().unwrap().push(format!("refused {}", lane.label()));
+    }
+
+    fn new_host_refused(&self) {
+        self.0.lock().unwrap().push("new host".into());
+    }
+
+    fn retried(&self) {
+        self.0.lock().unwrap().push("retried".into());
+    }
+
+    fn retry_budget_exhausted(&self) {
+        self.0.lock().unwrap().push("exhausted".into());
+    }
+
+    fn clock_skew(&self, ahead_secs: i64) {
+        self.0.lock().unwrap().push(format!("skew {ahead_secs}"));
+    }
 }
 
 struct Server {
@@ -84,24 +106,8 @@ impl Server {
 
     /// Gives the answers one by one, the last of them for ever.
     async fn start_as(names: &[&str], answers: impl Into<Vec<Answer>>) -> Self {
-        let ca_key = KeyPair::generate().unwrap();
-        let mut ca = CertificateParams::new(vec![]).unwrap();
-        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca_certificate = ca.self_signed(&ca_key).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &Issuer::new(ca, &ca_key)).unwrap();
-        let mut tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())))
-            .unwrap();
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let acceptor = TlsAcceptor::from(Arc::new(tls));
-
         let folder = TempDir::new().unwrap();
-        std::fs::write(folder.path().join("ca.pem"), ca_certificate.pem()).unwrap();
+        let acceptor = acceptor(names, &folder.path().join("ca.pem"));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (heads, connections) = (Arc::default(), Arc::default());
@@ -154,6 +160,26 @@ impl Server {
     fn counted(&self) -> Vec<String> {
         self.counts.0.lock().unwrap().clone()
     }
+}
+
+/// TLS for those names, under an authority of its own whose certificate goes to `ca_file`.
+fn acceptor(names: &[&str], ca_file: &Path) -> TlsAcceptor {
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::new(vec![]).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_certificate = ca.self_signed(&ca_key).unwrap();
+    std::fs::write(ca_file, ca_certificate.pem()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &Issuer::new(ca, &ca_key)).unwrap();
+    let mut tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())))
+        .unwrap();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(tls))
 }
 
 async fn serve(
@@ -282,7 +308,7 @@ async fn tries_once_more_after_a_reset_a_5xx_and_a_time_out() {
     ] {
         let server = Server::start([first, good()]).await;
         assert!(prove(quick(&server), UNKNOWN.token(), now()).await.is_ok(), "{counted}");
-        assert_eq!(server.counted(), [counted, "200 us-east-1"]);
+        assert_eq!(server.counted(), [counted, "retried", "200 us-east-1"]);
     }
     let server = Server::start([http(502, "oops")]).await;
     assert_eq!(reason(quick(&server), UNKNOWN.token()).await, UNAVAILABLE);
@@ -299,6 +325,7 @@ async fn does_not_try_again_what_would_be_the_same() {
         (http(408, REFUSAL), "not an answer of STS (status 408)"),
         (http(200, "<html>Log in</html>"), "not an answer of STS (status 200)"),
         (http(200, &" ".repeat(65_537)), "the answer is longer than 64 KiB"),
+        (http(200, &" ".repeat(5 << 20)), "the answer is longer than 64 KiB"),
         (Answer::Endless, "the answer is longer than 64 KiB"),
     ] {
         let server = Server::start([answer]).await;

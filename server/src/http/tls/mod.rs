@@ -1,5 +1,7 @@
 //! TLS for the webhook: which versions, which certificate, which protocol above.
 
+mod clients;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -8,6 +10,10 @@ use rustls::crypto::ring;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use thiserror::Error;
+
+use self::clients::Asked;
+pub use self::clients::{AuthoritiesError, Clients, Standing};
+use crate::clock::Clock;
 
 /// The certificate that the next handshake shows; can be exchanged while connections are open.
 ///
@@ -42,12 +48,40 @@ impl ResolvesServerCert for CurrentCert {
     }
 }
 
+/// TLS as a listener needs it.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// What is spoken.
+    pub config: Arc<ServerConfig>,
+    /// Who may ask; none: everybody.
+    pub clients: Option<Arc<Clients>>,
+    /// Tells whether a client's certificate is still good.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Tls {
+    /// TLS with a certificate, for those clients.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`].
+    pub fn new(cert: Arc<CurrentCert>, clients: Option<Arc<Clients>>, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
+        Ok(Self { config: server_config(cert, clients.is_some())?, clients, clock })
+    }
+
+    /// Who is at the other end of a connection whose handshake is done.
+    #[must_use]
+    pub fn standing(&self, connection: &rustls::ServerConnection) -> Standing {
+        self.clients.as_ref().map_or(Standing::Unasked, |clients| clients.standing(connection, self.clock.now().unix))
+    }
+}
+
 /// TLS could not be set up: the system gives no random numbers.
 #[derive(Debug, Error)]
 #[error("could not set up TLS: {0}")]
 pub struct TlsError(String);
 
-/// TLS 1.2 and 1.3 by ring, h2 before http/1.1.
+/// TLS 1.2 and 1.3 by ring, h2 before http/1.1; clients are asked for a certificate if `ask`.
 ///
 /// Sessions are resumed by tickets, whose key lives in this process alone and changes every six hours (rustls' ticketer): a client that connects for
 /// every request saves our signature, and nothing is kept for those that never come back. No early data: a TokenReview must not be replayed.
@@ -55,14 +89,15 @@ pub struct TlsError(String);
 /// # Errors
 ///
 /// [`TlsError`].
-pub fn server_config(cert: Arc<CurrentCert>) -> Result<Arc<ServerConfig>, TlsError> {
+fn server_config(cert: Arc<CurrentCert>, ask: bool) -> Result<Arc<ServerConfig>, TlsError> {
     let failed = |error: rustls::Error| TlsError(error.to_string());
     // Named, not the process' default: that one is whoever's came first.
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(failed)?
-        .with_no_client_auth()
-        .with_cert_resolver(cert);
+        .map_err(failed)?;
+    let builder = if ask { builder.with_client_cert_verifier(Arc::new(Asked(provider))) } else { builder.with_no_client_auth() };
+    let mut config = builder.with_cert_resolver(cert);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer = ring::Ticketer::new().map_err(failed)?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -78,6 +113,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::bootstrap::certs::{Names, ServingCert, generate};
+    use crate::clock::SystemClock;
 
     /// Two for all tests, so that a client can know them beforehand.
     static SERVING: LazyLock<[ServingCert; 2]> = LazyLock::new(|| {
@@ -91,7 +127,69 @@ pub(super) mod tests {
 
     /// A server with a certificate of its own.
     pub(in crate::http) fn server_config() -> Arc<ServerConfig> {
-        super::server_config(Arc::new(CurrentCert::new(cert()))).unwrap()
+        super::server_config(Arc::new(CurrentCert::new(cert())), false).unwrap()
+    }
+
+    /// One of two.
+    pub(in crate::http) fn certificate(index: usize) -> Arc<CertifiedKey> {
+        SERVING[index].certified_key()
+    }
+
+    /// A listener's TLS, and the certificate that it shows.
+    pub(in crate::http) fn server_tls_with_current() -> (Tls, Arc<CurrentCert>) {
+        let current = Arc::new(CurrentCert::new(cert()));
+        (Tls::new(Arc::clone(&current), None, Arc::new(SystemClock::new())).unwrap(), current)
+    }
+
+    /// Whoever signs certificates of clients.
+    pub(in crate::http) struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
+
+    impl Authority {
+        pub(in crate::http) fn new(name: &str) -> Self {
+            let mut params = rcgen::CertificateParams::default();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            Self(rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap())
+        }
+
+        pub(in crate::http) fn pem(&self) -> String {
+            self.0.pem()
+        }
+
+        pub(in crate::http) fn issue(&self, common_name: Option<&str>, names: &[&str]) -> ClientPair {
+            let mut params = rcgen::CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            if let Some(name) = common_name {
+                params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            }
+            params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+            let key = rcgen::KeyPair::generate().unwrap();
+            let certificate = params.signed_by(&key, &self.0).unwrap();
+            (certificate.der().clone(), rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialized_der().to_vec().into()))
+        }
+    }
+
+    type ClientPair = (rustls::pki_types::CertificateDer<'static>, rustls::pki_types::PrivateKeyDer<'static>);
+
+    /// A client that shows a certificate, if it has one.
+    pub(in crate::http) fn client_config_with(pair: Option<ClientPair>) -> Arc<ClientConfig> {
+        let roots = ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions().unwrap();
+        let mut store = RootCertStore::empty();
+        for serving in SERVING.iter() {
+            store.add(serving.leaf_der().clone()).unwrap();
+        }
+        let builder = roots.with_root_certificates(store);
+        let mut with = match pair {
+            Some((certificate, key)) => builder.with_client_auth_cert(vec![certificate], key).unwrap(),
+            None => builder.with_no_client_auth(),
+        };
+        with.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(with)
+    }
+
+    /// The same, as a listener needs it.
+    pub(in crate::http) fn server_tls(clients: Option<Arc<Clients>>) -> Tls {
+        Tls::new(Arc::new(CurrentCert::new(cert())), clients, Arc::new(SystemClock::new())).unwrap()
     }
 
     /// A client that asks for one protocol.
@@ -148,7 +246,7 @@ pub(super) mod tests {
     fn the_next_handshake_shows_the_new_certificate() {
         let (first, second) = (cert(), SERVING[1].certified_key());
         let current = Arc::new(CurrentCert::new(Arc::clone(&first)));
-        let server = super::server_config(Arc::clone(&current)).unwrap();
+        let server = super::server_config(Arc::clone(&current), false).unwrap();
         let shown = || {
             let (client, _) = handshake(&client_config("h2"), &server);
             client.peer_certificates().unwrap().to_vec()

@@ -1,0 +1,676 @@
+//! HTTP/2 as far as a generator needs it: the same request again and again, of which only the body changes, over one connection.
+//!
+//! hyper's client takes twice the processor time of h2load for each question, and a generator that is the bottleneck measures itself. This one has its
+//! header block ready (in the peer's dynamic table after the first request), tells the peer to use no table of its own, so that the status is all that has
+//! to be decoded, and writes what is asked in one turn at once. RFC 9113 and RFC 7541; push, priorities and CONTINUATION are left out, and an answer that
+//! comes with the latter is an error of its connection.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
+
+use super::{ANSWER_MAX_BYTES, Answer, Failure};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Largest frame that we let the peer send, in bytes: the least that may be set.
+const FRAME_MAX_BYTES: usize = 16_384;
+
+/// What a peer may send on a stream: more than the largest answer that is read, so that no stream's window is ever opened further.
+const STREAM_WINDOW: u32 = 2 << 20;
+
+/// What it may send on the connection before that is opened again, in bytes.
+const CONNECTION_WINDOW: u32 = 1 << 30;
+
+/// RFC 9113 section 6.9.2: what both have at first.
+const FIRST_WINDOW: u32 = 65_535;
+
+/// What is read at a time, in bytes.
+const READ_BYTES: usize = 16 << 10;
+
+mod frame {
+    pub(super) const DATA: u8 = 0;
+    pub(super) const HEADERS: u8 = 1;
+    pub(super) const RST_STREAM: u8 = 3;
+    pub(super) const SETTINGS: u8 = 4;
+    pub(super) const PING: u8 = 6;
+    pub(super) const GOAWAY: u8 = 7;
+    pub(super) const WINDOW_UPDATE: u8 = 8;
+
+    pub(super) const END_STREAM: u8 = 1;
+    pub(super) const ACK: u8 = 1;
+    pub(super) const END_HEADERS: u8 = 4;
+    pub(super) const PADDED: u8 = 8;
+    pub(super) const PRIORITY: u8 = 32;
+}
+
+/// RFC 9113 section 7: `CANCEL`.
+const CANCEL: u32 = 8;
+
+/// What each request says of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    pub(super) authority: String,
+    pub(super) path: String,
+    pub(super) content_type: &'static str,
+    pub(super) accept: &'static str,
+    pub(super) user_agent: &'static str,
+}
+
+impl Head {
+    /// For the first request: everything goes into the peer's table.
+    fn first(&self) -> Vec<u8> {
+        // :method POST, :scheme https; then literals with incremental indexing, their names from the static table.
+        let mut block = vec![0x83, 0x87];
+        for (name, value) in
+            [(1, self.authority.as_str()), (4, &self.path), (31, self.content_type), (19, self.accept), (58, self.user_agent)]
+        {
+            integer(&mut block, 0x40, 6, name);
+            integer(&mut block, 0, 7, value.len());
+            block.extend_from_slice(value.as_bytes());
+        }
+        block
+    }
+
+    /// For all others: from that table, in which the newest entry is number 62.
+    const fn later() -> [u8; 7] {
+        [0x83, 0x87, 0x80 | 66, 0x80 | 65, 0x80 | 64, 0x80 | 63, 0x80 | 62]
+    }
+}
+
+/// RFC 7541 section 5.1.
+fn integer(out: &mut Vec<u8>, flags: u8, prefix_bits: u8, value: usize) {
+    let most = (1_usize << prefix_bits) - 1;
+    if value < most {
+        out.push(flags | value as u8);
+        return;
+    }
+    out.push(flags | most as u8);
+    let mut rest = value - most;
+    while rest >= 128 {
+        out.push(rest as u8 | 128);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug)]
+pub(super) enum Refused {
+    /// The question may have been taken.
+    Failed(Failure),
+    /// The connection ended without it having been taken: it may be asked again over another one, as clients do (RFC 9113 section 8.7).
+    NotTaken(String),
+}
+
+impl Refused {
+    fn cut_off(reason: impl Into<String>) -> Self {
+        Self::Failed(Failure::CutOff(reason.into()))
+    }
+}
+
+type Outcome = Result<Answer, Refused>;
+
+/// A question that waits for a stream.
+#[derive(Debug)]
+struct Waiting {
+    body: Bytes,
+    answer: oneshot::Sender<Outcome>,
+    ticket: u64,
+}
+
+/// A stream that waits for its answer.
+#[derive(Debug)]
+struct Stream {
+    answer: oneshot::Sender<Outcome>,
+    ticket: u64,
+    status: u16,
+    body: Bytes,
+    rest: BytesMut,
+}
+
+#[derive(Debug)]
+struct State {
+    out: Vec<u8>,
+    waiting: VecDeque<Waiting>,
+    streams: HashMap<u32, Stream>,
+    next_id: u32,
+    next_ticket: u64,
+    /// The header block, without the length of the body.
+    block: Vec<u8>,
+    /// Whether the block is the first one, after which the peer's table has it.
+    indexed: bool,
+    max_streams: usize,
+    window: i64,
+    stream_window: i64,
+    peer_frame_max: usize,
+    received: u32,
+    /// No new streams; the reason.
+    closed: Option<String>,
+    driver: Option<Waker>,
+}
+
+/// A connection that any number may ask over.
+#[derive(Clone, Debug)]
+pub(super) struct Client(Arc<Mutex<State>>);
+
+impl Client {
+    /// Begins a connection, and waits for the peer's settings.
+    pub(super) async fn handshake<T>(mut io: T, head: &Head) -> Result<Self, String>
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut out = PREFACE.to_vec();
+        let settings = [(1_u16, 0_u32), (2, 0), (4, STREAM_WINDOW)];
+        header(&mut out, settings.len() * 6, frame::SETTINGS, 0, 0);
+        for (name, value) in settings {
+            out.extend_from_slice(&name.to_be_bytes());
+            out.extend_from_slice(&value.to_be_bytes());
+        }
+        window_update(&mut out, CONNECTION_WINDOW - FIRST_WINDOW);
+        let state = State {
+            out,
+            waiting: VecDeque::new(),
+            streams: HashMap::new(),
+            next_id: 1,
+            next_ticket: 0,
+            block: head.first(),
+            indexed: true,
+            // Until it says otherwise there is no limit; until it says anything there are no streams.
+            max_streams: 0,
+            window: FIRST_WINDOW.into(),
+            stream_window: FIRST_WINDOW.into(),
+            peer_frame_max: FRAME_MAX_BYTES,
+            received: 0,
+            closed: None,
+            driver: None,
+        };
+        let client = Self(Arc::new(Mutex::new(state)));
+        let mut driver = Driver { client: client.clone(), read: BytesMut::new(), writing: Vec::new(), written: 0, dirty: false };
+        poll_fn(|context| {
+            if client.state().max_streams > 0 {
+                return Poll::Ready(Ok(()));
+            }
+            match driver.poll(Pin::new(&mut io), context) {
+                Poll::Ready(reason) => Poll::Ready(Err(reason)),
+                Poll::Pending if client.state().max_streams > 0 => Poll::Ready(Ok(())),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await?;
+        let closing = client.clone();
+        tokio::spawn(async move {
+            let reason = poll_fn(|context| driver.poll(Pin::new(&mut io), context)).await;
+            closing.state().fail_all(&reason);
+        });
+        Ok(client)
+    }
+
+    /// Whether a new one is needed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed.is_some()
+    }
+
+    /// Asks, and waits for the whole answer.
+    pub(super) async fn ask(&self, body: Bytes) -> Outcome {
+        let (answer, answered) = oneshot::channel();
+        let ticket = {
+            let mut state = self.state();
+            if let Some(reason) = &state.closed {
+                return Err(Refused::NotTaken(reason.clone()));
+            }
+            let ticket = state.next_ticket;
+            state.next_ticket += 1;
+            state.waiting.push_back(Waiting { body, answer, ticket });
+            state.send_waiting();
+            ticket
+        };
+        let mut guard = GiveUp { client: self, ticket: Some(ticket) };
+        let outcome = answered.await;
+        guard.ticket = None;
+        outcome.unwrap_or_else(|_| Err(Refused::cut_off("the connection is gone")))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Cancels a question whose asker has gone.
+struct GiveUp<'a> {
+    client: &'a Client,
+    ticket: Option<u64>,
+}
+
+impl Drop for GiveUp<'_> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let mut state = self.client.state();
+        state.waiting.retain(|waiting| waiting.ticket != ticket);
+        let id = state.streams.iter().find(|(_, stream)| stream.ticket == ticket).map(|(id, _)| *id);
+        if let Some(id) = id {
+            state.streams.remove(&id);
+            state.reset(id);
+            state.send_waiting();
+        }
+    }
+}
+
+fn header(out: &mut Vec<u8>, length: usize, kind: u8, flags: u8, stream: u32) {
+    let [_, length @ ..] = (length as u32).to_be_bytes();
+    out.extend_from_slice(&length);
+    out.extend_from_slice(&[kind, flags]);
+    out.extend_from_slice(&stream.to_be_bytes());
+}
+
+fn window_update(out: &mut Vec<u8>, by: u32) {
+    header(out, 4, frame::WINDOW_UPDATE, 0, 0);
+    out.extend_from_slice(&by.to_be_bytes());
+}
+
+impl State {
+    /// Opens streams for those who wait, as many as there may be.
+    fn send_waiting(&mut self) {
+        let before = self.out.len();
+        while self.streams.len() < self.max_streams && self.closed.is_none() {
+            let fits = |waiting: &mut Waiting| i64::try_from(waiting.body.len()).is_ok_and(|bytes| bytes <= self.window);
+            let Some(Waiting { body, answer, ticket }) = self.waiting.pop_front_if(fits) else { break };
+            let bytes = i64::try_from(body.len()).unwrap_or(i64::MAX);
+            if bytes > self.stream_window {
+                let _ = answer.send(Err(Refused::cut_off("the target's window is smaller than a question")));
+                continue;
+            }
+            self.window -= bytes;
+            let id = self.next_id;
+            self.next_id += 2;
+            if self.next_id > u32::MAX / 2 {
+                self.closed = Some("all stream numbers are used up".into());
+            }
+            self.write_question(id, &body);
+            self.streams.insert(id, Stream { answer, ticket, status: 0, body: Bytes::new(), rest: BytesMut::new() });
+        }
+        if self.out.len() > before
+            && let Some(driver) = self.driver.take()
+        {
+            driver.wake();
+        }
+    }
+
+    fn write_question(&mut self, id: u32, body: &[u8]) {
+        let mut digits = [0_u8; 20];
+        let digits = decimal(body.len(), &mut digits);
+        // content-length, a literal without indexing: another one for another body.
+        header(&mut self.out, self.block.len() + 3 + digits.len(), frame::HEADERS, frame::END_HEADERS, id);
+        self.out.extend_from_slice(&self.block);
+        self.out.extend_from_slice(&[0x0f, 0x0d, digits.len() as u8]);
+        self.out.extend_from_slice(digits);
+        if self.indexed {
+            self.block.clear();
+            self.block.extend_from_slice(&Head::later());
+            self.indexed = false;
+        }
+        let mut chunks = body.chunks(self.peer_frame_max).peekable();
+        while let Some(chunk) = chunks.next() {
+            let flags = if chunks.peek().is_none() { frame::END_STREAM } else { 0 };
+            header(&mut self.out, chunk.len(), frame::DATA, flags, id);
+            self.out.extend_from_slice(chunk);
+        }
+        if body.is_empty() {
+            header(&mut self.out, 0, frame::DATA, frame::END_STREAM, id);
+        }
+    }
+
+    fn reset(&mut self, id: u32) {
+        header(&mut self.out, 4, frame::RST_STREAM, 0, id);
+        self.out.extend_from_slice(&CANCEL.to_be_bytes());
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
+        }
+    }
+
+    fn fail_all(&mut self, reason: &str) {
+        self.closed.get_or_insert_with(|| reason.to_owned());
+        let streams = self.streams.drain().map(|(_, stream)| stream.answer);
+        for answer in streams.chain(self.waiting.drain(..).map(|waiting| waiting.answer)) {
+            let _ = answer.send(Err(Refused::cut_off(reason)));
+        }
+    }
+
+    fn finish(&mut self, id: u32, failure: Option<Refused>) {
+        let Some(Stream { answer, status, body, rest, .. }) = self.streams.remove(&id) else { return };
+        let outcome = match failure {
+            Some(failure) => Err(failure),
+            None if status == 0 => Err(Refused::cut_off("an answer without a status")),
+            None => Ok(Answer { status, body: if rest.is_empty() { body } else { rest.freeze() } }),
+        };
+        // Who asked may have gone.
+        let _ = answer.send(outcome);
+        self.send_waiting();
+    }
+
+    /// One frame; an error ends the connection.
+    fn frame(&mut self, kind: u8, flags: u8, id: u32, mut payload: Bytes) -> Result<(), String> {
+        let broken = || "a frame that is too short".to_owned();
+        match kind {
+            frame::DATA => {
+                self.received += payload.len() as u32;
+                if self.received > CONNECTION_WINDOW / 2 {
+                    window_update(&mut self.out, std::mem::take(&mut self.received));
+                }
+                unpad(flags, &mut payload).ok_or_else(broken)?;
+                self.data(id, flags, payload);
+            }
+            frame::HEADERS => {
+                if flags & frame::END_HEADERS == 0 {
+                    return Err("an answer whose header is longer than a frame".into());
+                }
+                unpad(flags, &mut payload).ok_or_else(broken)?;
+                if flags & frame::PRIORITY != 0 {
+                    payload = payload.get(5..).map(|rest| payload.slice_ref(rest)).ok_or_else(broken)?;
+                }
+                if let Some(stream) = self.streams.get_mut(&id) {
+                    // 1xx comes before the answer, trailers after it.
+                    if stream.status < 200 {
+                        stream.status = status_of(&payload).ok_or("an answer whose status cannot be read")?;
+                    }
+                    if flags & frame::END_STREAM != 0 {
+                        self.finish(id, None);
+                    }
+                }
+            }
+            frame::RST_STREAM => {
+                let code = payload.try_get_u32().map_err(|_| broken())?;
+                self.finish(id, Some(Refused::cut_off(format!("stream reset by the target (error {code})"))));
+            }
+            frame::SETTINGS if flags & frame::ACK == 0 => self.settings(payload).ok_or_else(broken)?,
+            frame::PING if flags & frame::ACK == 0 => {
+                header(&mut self.out, payload.len(), frame::PING, frame::ACK, 0);
+                self.out.extend_from_slice(&payload);
+            }
+            frame::GOAWAY => {
+                let last = payload.try_get_u32().map_err(|_| broken())?;
+                let code = payload.try_get_u32().map_err(|_| broken())?;
+                self.go_away(last, code);
+            }
+            frame::WINDOW_UPDATE if id == 0 => {
+                self.window += i64::from(payload.try_get_u32().map_err(|_| broken())?);
+                self.send_waiting();
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, id: u32, flags: u8, payload: Bytes) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if stream.body.is_empty() {
+            stream.body = payload;
+        } else if !payload.is_empty() {
+            if stream.rest.is_empty() {
+                stream.rest.extend_from_slice(&stream.body);
+            }
+            stream.rest.extend_from_slice(&payload);
+        }
+        if stream.rest.len() > ANSWER_MAX_BYTES {
+            self.reset(id);
+            self.finish(id, Some(Refused::Failed(Failure::TooLarge)));
+        } else if flags & frame::END_STREAM != 0 {
+            self.finish(id, None);
+        }
+    }
+
+    fn settings(&mut self, mut payload: Bytes) -> Option<()> {
+        let first = self.max_streams == 0;
+        if first {
+            self.max_streams = usize::MAX;
+        }
+        while !payload.is_empty() {
+            let (name, value) = (payload.try_get_u16().ok()?, payload.try_get_u32().ok()?);
+            match name {
+                // Our five entries have some 400 bytes; a peer that has no room for them is told all of it each time.
+                1 if value < 1024 && first => {
+                    self.indexed = false;
+                    let plain = std::mem::take(&mut self.block);
+                    // The same literals, without indexing: of its four bits of prefix the name's number may need more.
+                    self.block = without_indexing(&plain);
+                }
+                3 => self.max_streams = usize::try_from(value).unwrap_or(usize::MAX).max(1),
+                4 => self.stream_window = value.into(),
+                5 => self.peer_frame_max = usize::try_from(value).unwrap_or(FRAME_MAX_BYTES).max(FRAME_MAX_BYTES),
+                _ => {}
+            }
+        }
+        header(&mut self.out, 0, frame::SETTINGS, frame::ACK, 0);
+        self.send_waiting();
+        Some(())
+    }
+
+    fn go_away(&mut self, last: u32, code: u32) {
+        let reason = format!("the target took leave (GOAWAY, error {code})");
+        self.closed.get_or_insert_with(|| reason.clone());
+        let unseen: Vec<_> = self.streams.keys().copied().filter(|id| *id > last).collect();
+        for id in unseen {
+            self.finish(id, Some(Refused::NotTaken(reason.clone())));
+        }
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.answer.send(Err(Refused::NotTaken(reason.clone())));
+        }
+    }
+}
+
+/// Literals with incremental indexing (RFC 7541 section 6.2.1) as ones without (6.2.2).
+fn without_indexing(block: &[u8]) -> Vec<u8> {
+    let (fixed, mut rest) = block.split_at(2.min(block.len()));
+    let mut plain = fixed.to_vec();
+    while let [name, length, values @ ..] = rest {
+        let end = usize::from(*length).min(values.len());
+        integer(&mut plain, 0, 4, usize::from(name & 0x3f));
+        integer(&mut plain, 0, 7, end);
+        plain.extend_from_slice(&values[..end]);
+        rest = &values[end..];
+    }
+    plain
+}
+
+fn decimal(mut value: usize, buffer: &mut [u8; 20]) -> &[u8] {
+    let mut place = buffer.len();
+    loop {
+        place -= 1;
+        buffer[place] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            return &buffer[place..];
+        }
+    }
+}
+
+/// Takes off padding; none where there is less than it says.
+fn unpad(flags: u8, payload: &mut Bytes) -> Option<()> {
+    if flags & frame::PADDED != 0 {
+        let padding = usize::from(payload.try_get_u8().ok()?);
+        payload.truncate(payload.len().checked_sub(padding)?);
+    }
+    Some(())
+}
+
+/// `:status`, which comes first. The peer has no table of its own to put it into.
+fn status_of(block: &[u8]) -> Option<u16> {
+    let mut block = block;
+    // An update of the table's size (RFC 7541 section 6.3): to none, as we asked.
+    while let [0x20..=0x3e, rest @ ..] = block {
+        block = rest;
+    }
+    match block {
+        [indexed @ 0x88..=0x8e, ..] => Some([200, 204, 206, 304, 400, 404, 500][usize::from(indexed - 0x88)]),
+        // A literal of any of the three kinds, its name being entry 8 to 14 of the static table.
+        [0x48..=0x4e | 0x08..=0x0e | 0x18..=0x1e, length, value @ ..] => {
+            let value = value.get(..usize::from(length & 0x7f))?;
+            if length & 0x80 == 0 { std::str::from_utf8(value).ok()?.parse().ok() } else { huffman_digits(value) }
+        }
+        _ => None,
+    }
+}
+
+/// RFC 7541 appendix B, of which a status needs the digits: `0` to `2` have five bits, the others six.
+fn huffman_digits(bytes: &[u8]) -> Option<u16> {
+    let bits = bytes.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+    let mut left = u32::try_from(bytes.len()).ok().filter(|bytes| *bytes <= 3)? * 8;
+    let mut status = 0;
+    for _ in 0..3 {
+        let five = bits >> left.checked_sub(5)? & 31;
+        let digit = if five < 3 {
+            left -= 5;
+            five
+        } else {
+            let six = bits >> left.checked_sub(6)? & 63;
+            left -= 6;
+            six.checked_sub(0b01_1001)?.checked_add(3).filter(|digit| *digit <= 9)?
+        };
+        status = status * 10 + digit as u16;
+    }
+    Some(status)
+}
+
+/// Moves bytes between a connection and its state.
+struct Driver {
+    client: Client,
+    read: BytesMut,
+    writing: Vec<u8>,
+    written: usize,
+    dirty: bool,
+}
+
+impl Driver {
+    /// Ready with the reason when the connection has ended.
+    fn poll<T: AsyncRead + AsyncWrite>(&mut self, mut io: Pin<&mut T>, context: &mut Context<'_>) -> Poll<String> {
+        if let Poll::Ready(reason) = self.poll_read(io.as_mut(), context) {
+            return Poll::Ready(reason);
+        }
+        loop {
+            if self.written == self.writing.len() {
+                self.writing.clear();
+                self.written = 0;
+                let mut state = self.client.state();
+                std::mem::swap(&mut self.writing, &mut state.out);
+                if self.writing.is_empty() {
+                    state.driver = Some(context.waker().clone());
+                    break;
+                }
+            }
+            match io.as_mut().poll_write(context, &self.writing[self.written..]) {
+                Poll::Ready(Ok(bytes)) if bytes > 0 => {
+                    self.written += bytes;
+                    self.dirty = true;
+                }
+                Poll::Ready(Ok(_)) => return Poll::Ready("connection closed".into()),
+                Poll::Ready(Err(error)) => return Poll::Ready(format!("connection error: {}", error.kind())),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        if self.dirty {
+            match io.poll_flush(context) {
+                Poll::Ready(Ok(())) => self.dirty = false,
+                Poll::Ready(Err(error)) => return Poll::Ready(format!("connection error: {}", error.kind())),
+                Poll::Pending => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_read<T: AsyncRead>(&mut self, mut io: Pin<&mut T>, context: &mut Context<'_>) -> Poll<String> {
+        loop {
+            self.read.reserve(READ_BYTES);
+            let filled = self.read.len();
+            self.read.resize(filled + READ_BYTES, 0);
+            let mut buffer = ReadBuf::new(&mut self.read[filled..]);
+            let polled = io.as_mut().poll_read(context, &mut buffer);
+            let bytes = buffer.filled().len();
+            self.read.truncate(filled + bytes);
+            match polled {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(format!("connection error: {}", error.kind())),
+                Poll::Ready(Ok(())) if bytes == 0 => return Poll::Ready("connection closed before the answer".into()),
+                Poll::Ready(Ok(())) => {}
+            }
+            let mut state = self.client.state();
+            while let Some([a, b, c, kind, flags, id @ ..]) = self.read.first_chunk::<9>().copied() {
+                let length = u32::from_be_bytes([0, a, b, c]) as usize;
+                if length > FRAME_MAX_BYTES {
+                    return Poll::Ready("a frame that is larger than allowed: perhaps it is no HTTP/2".into());
+                }
+                if self.read.len() < 9 + length {
+                    break;
+                }
+                self.read.advance(9);
+                let payload = self.read.split_to(length).freeze();
+                if let Err(reason) = state.frame(kind, flags, u32::from_be_bytes(id) & 0x7fff_ffff, payload) {
+                    return Poll::Ready(reason);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_status_in_all_ways_in_which_it_may_be_written() {
+        for (block, status) in [
+            (&[0x88][..], Some(200)),
+            (&[0x8c, 0x0f], Some(400)),
+            (&[0x8e], Some(500)),
+            (&[0x20, 0x88], Some(200)),
+            (b"\x08\x03503\x5f", Some(503)),
+            (b"\x48\x03429", Some(429)),
+            (b"\x18\x03403", Some(403)),
+            // RFC 7541 appendix C.6.1 and C.6.2.
+            (&[0x48, 0x82, 0x64, 0x02], Some(302)),
+            (&[0x48, 0x83, 0x64, 0x0e, 0xff], Some(307)),
+            (&[0x48, 0x82, 0x64], None),
+            (&[0x40], None),
+            (&[], None),
+        ] {
+            assert_eq!(status_of(block), status, "{block:x?}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_too_small_is_not_used() {
+        let head = Head {
+            authority: "localhost:1".into(),
+            path: "/authenticate".into(),
+            content_type: "application/json",
+            accept: "application/json",
+            user_agent: "a",
+        };
+        let plain = without_indexing(&head.first());
+        // No literal with incremental indexing is left: the names' numbers are 1, 4, 31, 19 and 58, with four bits of prefix.
+        assert!(
+            plain.starts_with(b"\x83\x87\x01\x0blocalhost:1\x04\x0d/authenticate\x0f\x10\x10application/json\x0f\x04\x10"),
+            "{plain:x?}"
+        );
+        assert!(plain.ends_with(b"\x0f\x2b\x01a"), "{plain:x?}");
+    }
+
+    #[test]
+    fn writes_numbers_as_rfc_7541_does() {
+        let written = |flags, prefix, value| {
+            let mut out = Vec::new();
+            integer(&mut out, flags, prefix, value);
+            out
+        };
+        assert_eq!(written(0, 5, 10), [10], "appendix C.1.1");
+        assert_eq!(written(0, 5, 1337), [31, 154, 10], "appendix C.1.2");
+        let mut buffer = [0; 20];
+        assert_eq!(decimal(1603, &mut buffer), b"1603");
+        assert_eq!(decimal(0, &mut [0; 20]), b"0");
+    }
+}

@@ -238,6 +238,20 @@ mod tests {
         });
         assert_drawable(&page);
         assert_eq!(figures(&page).len(), 9);
+        // The others are not pressed to the ground by it, and stand where they stood.
+        let answers = figures(&page)[2];
+        assert!(answers.contains(">6000</text>") && answers.contains(">20 s</text>"), "{answers}");
+    }
+
+    #[test]
+    fn the_rest_after_the_last_second_is_not_plotted() {
+        let page = page(|run| {
+            let seconds = run["seconds"].as_array_mut().unwrap();
+            let mut rest = seconds[0].clone();
+            (rest["atSecs"], rest["ratePerSec"], rest["outcomes"]) = (json!(20.01), json!(90_000.0), json!({ "allowed": 9 }));
+            seconds.push(rest);
+        });
+        assert!(figures(&page)[2].contains(">6000</text>"), "{page}");
     }
 
     #[test]

@@ -201,6 +201,13 @@ impl Running {
     }
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Whoever waited for their end has seen it; the others get no more questions.
+        self.course.end();
+    }
+}
+
 /// Why no load could be put on a target.
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -213,6 +220,9 @@ pub enum StartError {
         /// What went wrong.
         reason: String,
     },
+    /// It was stopped before anything counted.
+    #[error("stopped before anything was counted")]
+    Stopped,
     /// The system gives no thread or no runtime.
     #[error("cannot start a generator thread: {0}")]
     Thread(String),

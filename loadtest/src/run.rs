@@ -168,12 +168,12 @@ pub async fn run(
     })
 }
 
-/// Asks about each token of the stock once, over the connections of `plan`; how many of them were not let in as who they are.
+/// Asks about each token of the stock once, over the connections of `plan`, or until `stop`; how many of them were not let in as who they are.
 ///
 /// # Errors
 ///
-/// [`StartError`], where there is nobody to ask.
-pub async fn prime(plan: &Plan, order: &Order, placement: Placement) -> Result<u64, StartError> {
+/// [`StartError`], where there is nobody to ask, and where it was stopped.
+pub async fn prime(plan: &Plan, order: &Order, placement: Placement, stop: impl Future<Output = ()>) -> Result<u64, StartError> {
     let count = u64::try_from(order.stock.len()).unwrap_or(u64::MAX);
     let limit = Limit { duration: None, count: Some(count) };
     let load = match plan.load {
@@ -184,7 +184,10 @@ pub async fn prime(plan: &Plan, order: &Order, placement: Placement) -> Result<u
     let mut supply = Supply::new(order.clone(), 0, 1);
     supply.put_ahead(order.stock.questions().cloned());
     let mut running = generator::start(&plan, vec![supply], placement).await?;
-    running.ended().await;
+    tokio::select! {
+        () = running.ended() => {}
+        () = stop => return Err(StartError::Stopped),
+    }
     Ok(count - running.take().count(Outcome::Allowed))
 }
 

@@ -12,7 +12,7 @@ use arngate_loadtest::mix::{Kind, Mix, Popularity};
 use arngate_loadtest::outcome::Outcome;
 use arngate_loadtest::population::{Population, Shape};
 use arngate_loadtest::question::{ApiVersion, Needle};
-use arngate_loadtest::run::{Blind, Finished, run};
+use arngate_loadtest::run::{Blind, Finished, prime, run};
 use arngate_loadtest::sts::{Behaviour, Config, FakeSts};
 use arngate_loadtest::supply::{Cast, Form, Order, Stock};
 use arngate_loadtest::target::{Http, Target};
@@ -141,4 +141,17 @@ async fn who_cannot_be_asked_is_an_error_that_says_why() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let refused = error(plan(closed, &ca, Http::One)).await;
     assert!(refused.contains("cannot be asked: cannot connect: connection refused"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warming_a_cache_asks_each_token_once_and_can_be_stopped() {
+    let (address, ca) = ceiling().await;
+    let failed = prime(&plan(address, &ca, Http::Two), &order(Some(ARN)), Placement::default(), std::future::pending()).await;
+    assert_eq!(failed, Ok(0));
+    let failed = prime(&plan(address, &ca, Http::One), &order(None), Placement::default(), std::future::pending()).await;
+    assert_eq!(failed, Ok(32), "all were told to be somebody else");
+
+    let sts = FakeSts::start(Config { behaviour: Behaviour::Hang, ..Config::new(clock()) }).await.unwrap();
+    let stopped = prime(&plan(sts.addr(), sts.ca_pem(), Http::Two), &order(None), Placement::default(), sts.wait_for_calls(1)).await;
+    assert_eq!(stopped, Err(StartError::Stopped));
 }

@@ -180,10 +180,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let origin = Origin::here(clock.now().as_i64());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let finished = runtime.block_on(async {
-        let stop = stop_signal()?;
+        let mut stop = std::pin::pin!(stop_signal()?);
         let placement = Placement { processors: arguments.processors.clone() };
         if arguments.prime {
-            prime(&plan, &order, placement.clone()).await?;
+            prime(&plan, &order, placement.clone(), stop.as_mut()).await?;
         }
         let ahead = usize::try_from(arguments.sign_ahead)?;
         Ok::<_, Box<dyn Error>>(run_plan(&plan, &order, ahead, placement, &mut Progress::new(), stop).await?)
@@ -205,8 +205,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// Asks about each repeated token once.
-async fn prime(plan: &Plan, order: &Order, placement: Placement) -> Result<(), Box<dyn Error>> {
-    let failed = arngate_loadtest::run::prime(plan, order, placement).await?;
+async fn prime(plan: &Plan, order: &Order, placement: Placement, stop: impl Future<Output = ()>) -> Result<(), Box<dyn Error>> {
+    let failed = arngate_loadtest::run::prime(plan, order, placement, stop).await?;
     if failed > 0 {
         eprintln!("warning: {failed} of {} repeated tokens were not let in before the run", order.stock.len());
     }

@@ -124,7 +124,7 @@ fn unique_offline(duration: Duration) -> Scenario {
         about: "each token another one, proved by a bundle of keys; then repeated ones beside them",
         scenery: Scenery { shape: Shape::Users, identities: 1000, offline: true, ..scenery() },
         phases: vec![fresh("unique", duration), repeated("hit", duration)],
-        rules: vec![Rule::NoWrongIdentity],
+        rules: vec![Rule::NoWrongIdentity, Rule::RateShare("unique", "hit", 0.8)],
     }
 }
 
@@ -237,7 +237,7 @@ fn memory_20_mib(duration: Duration) -> Scenario {
         scenery: Scenery { memory_limit: Some(20 * MIB), ..scenery() },
         phases: vec![
             counted("fill", Kind::FreshSameIdentity, 12_000),
-            Phase { http: Http::One, connections: 64, ..repeated("speed", duration.max(secs(20))) },
+            Phase { http: Http::One, connections: 64, ..repeated("speed", (duration * 6).max(secs(20))) },
             counted("forged", Kind::ForgedUnknownKey, 20_000),
             Phase {
                 amount: Amount::InFlight(600),
@@ -250,7 +250,11 @@ fn memory_20_mib(duration: Duration) -> Scenario {
                 amount: Amount::InFlight(6000),
                 connections: 12,
                 must_connect: false,
-                events: vec![(Duration::ZERO, Event::StsDelay(Duration::from_millis(500)))],
+                // Slow enough that questions pile up; quick again before its end, so that the next phase can warm up.
+                events: vec![
+                    (Duration::ZERO, Event::StsDelay(Duration::from_millis(500))),
+                    (Duration::from_millis(5500), Event::StsDelay(Duration::ZERO)),
+                ],
                 ..fresh("waiters", secs(5))
             },
             Phase { http: Http::One, connections: 64, ..repeated("after", secs(5)) },
@@ -282,7 +286,7 @@ mod tests {
             for rule in &scenario.rules {
                 let named = match rule {
                     Rule::AtLeast(name, ..) | Rule::AtMost(name, ..) | Rule::Steady(name, ..) | Rule::StsCalls(name, _) => has(name),
-                    Rule::P99Within(first, second, _) => has(first) && has(second),
+                    Rule::P99Within(first, second, _) | Rule::RateShare(first, second, _) => has(first) && has(second),
                     Rule::NoOomKill | Rule::NoWrongIdentity | Rule::PeakAtMost(_) => true,
                 };
                 assert!(named, "{}: {rule:?}", scenario.name);

@@ -23,6 +23,8 @@ pub enum Rule {
     P99Within(&'static str, &'static str, f64),
     /// The process never had more resident memory than so many bytes.
     PeakAtMost(u64),
+    /// The first phase has at least such a share of the rate of the second.
+    RateShare(&'static str, &'static str, f64),
     /// The last so many seconds of that phase have at least such a share of the rate of its first.
     Steady(&'static str, Duration, f64),
     /// STS was asked exactly so often in that phase.
@@ -75,6 +77,12 @@ impl Rule {
                     played.phases.iter().filter_map(|phase| phase.run.summary.process).map(|process| process.peak_rss_bytes).max()?;
                 let mib = |bytes: u64| format!("{:.2} MiB", bytes as f64 / f64::from(1 << 20));
                 check(format!("VmHWM ≤ {}", mib(bytes)), mib(peak), peak <= bytes)
+            }
+            Self::RateShare(first, second, share) => {
+                let rate = |name| Some(phase(name)?.summary.rate_per_sec);
+                let (mine, whole) = (rate(first)?, rate(second)?);
+                let found = format!("{mine:.0}/s of {whole:.0}/s, {:.2}", mine / whole);
+                check(format!("rate of {first} ≥ {share} × that of {second}"), found, mine >= whole * share)
             }
             Self::Steady(name, span, share) => {
                 let (first, last) = ends(&phase(name)?.seconds, span)?;

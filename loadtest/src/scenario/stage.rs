@@ -168,8 +168,9 @@ impl Stage {
     pub async fn measure(&mut self, phase: &Phase, stop: impl Future<Output = ()>) -> Result<Run, StageError> {
         let origin = Origin::here(self.clock.now().as_i64());
         let (plan, order) = (self.plan(phase)?, self.order(phase)?);
+        let mut stop = std::pin::pin!(stop);
         if phase.prime {
-            let failed = prime(&plan, &order, self.placement.clone()).await?;
+            let failed = prime(&plan, &order, self.placement.clone(), stop.as_mut()).await?;
             if failed > 0 {
                 self.notes.push(format!("{failed} of {} tokens were not let in before {}", order.stock.len(), phase.name));
             }

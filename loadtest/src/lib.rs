@@ -44,6 +44,7 @@ pub mod outcome;
 pub mod population;
 pub mod process;
 pub mod question;
+pub mod report;
 pub mod result;
 pub mod run;
 pub mod scenario;

@@ -37,7 +37,7 @@ pub struct Run {
 }
 
 /// What was run, where and when.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Origin {
     /// The command line.

@@ -193,3 +193,39 @@ fn a_scenario_starts_and_ends_all_that_it_needs() {
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["played.json"], "nothing else is left");
 }
+
+#[test]
+fn a_report_is_made_of_results_and_of_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let report = |arguments: &[String]| tool(&["report"]).args(arguments).output().unwrap();
+    let run = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/report/run.json");
+    std::fs::copy(run, at("before.json")).unwrap();
+    std::fs::copy(run, at("after.json")).unwrap();
+    std::fs::write(at("other.json"), r#"{"summary": 1}"#).unwrap();
+
+    let output = report(&[at("before.json"), at("after.json"), "-o".into(), at("report.html")]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let page = std::fs::read_to_string(at("report.html")).unwrap();
+    assert!(page.contains(r#"<th scope="col">before</th><th scope="col">after</th>"#), "{page}");
+
+    for (file, expected) in [("other.json", "other.json: not a result of this tool: invalid type: integer"), ("absent.json", "cannot read")]
+    {
+        let output = report(&[at("before.json"), at(file), "--output".into(), at("none.html")]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(expected) && text.lines().count() == 1, "{text}");
+        assert!(!std::path::Path::new(&at("none.html")).exists());
+    }
+}
+
+#[test]
+fn a_run_writes_its_report() {
+    let ceiling = Ceiling::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.html");
+    let output = ceiling.run(&["--expect-arn", CEILING_ARN, "--count", "50", "--html", file.to_str().unwrap()]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let page = std::fs::read_to_string(file).unwrap();
+    assert!(page.contains("<div><dt>allowed</dt><dd>50 (100.00 %)</dd></div>") && page.contains(&ceiling.url), "{page}");
+    assert!(page.contains("<figcaption>Latency by percentile"), "{page}");
+}

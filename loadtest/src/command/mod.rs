@@ -3,6 +3,7 @@
 mod cast;
 pub(crate) mod ceiling;
 pub(crate) mod fixture;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod scenario;
 pub(crate) mod sts;

@@ -14,6 +14,7 @@ use arngate_loadtest::generator::{Limit, Load, Placement, Plan};
 use arngate_loadtest::kubeconfig::Kubeconfig;
 use arngate_loadtest::mix::{Kind, Mix, Popularity};
 use arngate_loadtest::question::{ApiVersion, Needle};
+use arngate_loadtest::report::Document;
 use arngate_loadtest::result::{Micros, Origin, Run};
 use arngate_loadtest::run::{Observer, Second, Seen, run as run_plan};
 use arngate_loadtest::sts::parse_duration;
@@ -23,6 +24,7 @@ use arngate_loadtest::threshold::Threshold;
 use clap::Args;
 
 use super::cast::CastArguments;
+use super::report::write_one;
 use super::stop_signal;
 
 /// The run is void: the generator was late.
@@ -90,6 +92,10 @@ pub(crate) struct Arguments {
     /// Write all of the result as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+
+    /// Write a report with plots, as one HTML page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 
     /// Run the generator threads on these processors, in turn
     #[arg(long, value_name = "NUMBER,…", value_delimiter = ',')]
@@ -189,11 +195,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         let text = serde_json::to_string_pretty(&result)?;
         std::fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
-    Ok(match (result.summary.void.is_empty(), result.summary.crossed.is_empty()) {
+    let code = match (result.summary.void.is_empty(), result.summary.crossed.is_empty()) {
         (false, _) => ExitCode::from(EXIT_VOID),
         (true, false) => ExitCode::from(EXIT_FAILED),
         (true, true) => ExitCode::SUCCESS,
-    })
+    };
+    write_one(arguments.html.as_deref(), "run", || Document::Run(Box::new(result)))?;
+    Ok(code)
 }
 
 /// Asks about each repeated token once.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use arngate_loadtest::mix::{Kind, Mix};
+use arngate_loadtest::report::Document;
 use arngate_loadtest::result::Micros;
 use arngate_loadtest::scenario::catalogue;
 use arngate_loadtest::scenario::compare::{ROUND, compare};
@@ -16,6 +17,7 @@ use arngate_loadtest::subject::Subject;
 use clap::Args;
 use serde::Serialize;
 
+use super::report::write_one;
 use super::run::{EXIT_FAILED, EXIT_VOID, duration};
 use super::stop_signal;
 
@@ -93,6 +95,10 @@ struct Common {
     /// Write all of the result as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+
+    /// Write a report with plots, as one HTML page; `search` has none
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 impl Common {
@@ -143,6 +149,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         let played = stage.strike().await;
         print!("{played}");
         write(arguments.common.json.as_deref(), &played)?;
+        write_one(arguments.common.html.as_deref(), &played.scenario, || Document::Played(Box::new(played.clone())))?;
         let void = played.phases.iter().any(|phase| !phase.run.summary.void.is_empty());
         Ok(match (played.checks.iter().all(|check| check.holds), void) {
             (false, _) => ExitCode::from(EXIT_FAILED),
@@ -180,6 +187,7 @@ pub(crate) fn run_compare(arguments: CompareArguments) -> Result<ExitCode, Box<d
     progress(String::new());
     print!("{comparison}");
     write(arguments.common.json.as_deref(), &comparison)?;
+    write_one(arguments.common.html.as_deref(), &comparison.scenario, || Document::Comparison(Box::new(comparison.clone())))?;
     Ok(if comparison.is_void() { ExitCode::from(EXIT_VOID) } else { ExitCode::SUCCESS })
 }
 

@@ -16,8 +16,10 @@ use arngate_loadtest::token::sign_token;
 use arngate_server::clock::{Clock, ManualClock, SystemClock};
 use arngate_server::cluster::{Cluster, Parts as ClusterParts};
 use arngate_server::flight;
+use arngate_server::http::body::Bodies;
 use arngate_server::http::respond::DenyStatus;
 use arngate_server::http::serve::Peer;
+use arngate_server::http::tls::Standing;
 use arngate_server::http::webhook::{AccessLog, Parts, Webhook};
 use arngate_server::identity_cache::Settings;
 use arngate_server::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
@@ -29,6 +31,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response};
+use prometheus_client::metrics::counter::Counter;
 use tokio::runtime::Runtime;
 
 use crate::NOW;
@@ -131,6 +134,7 @@ impl Hall {
             log,
             access_log: AccessLog::Denied,
             deny_status: DenyStatus::Ok,
+            bodies: Bodies::new(1 << 20, Counter::default()),
         });
         let mut hall = Self { runtime, webhook, cluster, known: Vec::new() };
         hall.known = hall.meet(&credentials)?;
@@ -185,7 +189,7 @@ fn random() -> impl Iterator<Item = u64> {
 }
 
 fn peer() -> Peer {
-    Peer { address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000) }
+    Peer { address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000), standing: Standing::Unasked }
 }
 
 fn request(body: Bytes) -> Request<Full<Bytes>> {

@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::batch::Batched;
 use super::connections::Place;
 use super::meter::Meter;
 use super::{Handler, Limits, Peer};
@@ -99,15 +100,14 @@ impl<H: Handler> Connection<H> {
                 Ok::<_, std::convert::Infallible>(answer)
             }
         });
-        let stream = TokioIo::new(stream);
         match protocol {
             Protocol::Http1 => {
-                let connection = http1(&limits).serve_connection(stream, service);
+                let connection = http1(&limits).serve_connection(TokioIo::new(stream), service);
                 Box::pin(self.attend(connection, http1::Connection::graceful_shutdown)).await;
             }
             Protocol::Http2 => {
-                let connection = http2(&limits).serve_connection(stream, service);
-                Box::pin(self.attend(connection, http2::Connection::graceful_shutdown)).await;
+                let connection = Batched::new(stream, |stream| http2(&limits).serve_connection(TokioIo::new(stream), service));
+                Box::pin(self.attend(connection, |connection| connection.get_mut().connection().graceful_shutdown())).await;
             }
         }
     }

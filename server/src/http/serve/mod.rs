@@ -6,6 +6,7 @@
 //!
 //! Left to others: what a panic in a request becomes (the handler's; here it would end that connection alone), and the size of a body.
 
+mod batch;
 mod connection;
 mod connections;
 mod listen;

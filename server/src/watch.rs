@@ -159,7 +159,11 @@ impl Watch {
     /// Looks at all of them now. Whether some are still changing.
     pub fn look(&mut self, settled: bool) -> bool {
         let Self { sources, metrics, clock } = self;
-        sources.iter_mut().fold(false, |changing, source| source.look(settled, metrics, &**clock) || changing)
+        let mut changing = false;
+        for source in sources {
+            changing |= source.look(settled, metrics, &**clock);
+        }
+        changing
     }
 
     /// Looks after them for ever.

@@ -3,12 +3,16 @@
 //! h2 flushes after every frame of data, which for answers of less than a kilobyte makes a record, a `write` and a wake-up of the peer for each; with sixty-four
 //! requests under way that is a third of what a request costs. [`Held`] takes what is written and keeps it; [`Batched`] looks at the connection and then lets all of it
 //! go. Nothing waits for more to come: whoever is alone is sent at once.
+//!
+//! For that, answers have to be there when the connection has been looked at: [`AtOnce`] gives each request one chance to be answered where it is read, and makes a task only of
+//! one that has to wait. tokio would else run the connection again after the first answer, and send that alone.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
+use hyper::rt::Executor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What is held at most, in bytes: as much as a TLS record takes (RFC 8446, section 5.1).
@@ -16,6 +20,20 @@ const HELD_MAX_BYTES: usize = 16 << 10;
 
 /// Room that is kept from one time to the next, in bytes; a silent connection should cost little.
 const KEPT_BYTES: usize = 4 << 10;
+
+/// Runs what can be run to its end at once, and makes a task of what has to wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AtOnce;
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for AtOnce {
+    fn execute(&self, future: F) {
+        let mut future = Box::pin(future);
+        // Nobody need be woken: what is not ready is polled again, with a waker, by the task that it becomes.
+        if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            tokio::spawn(future);
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Inner<S> {
@@ -183,6 +201,20 @@ mod tests {
         far.read_exact(&mut read).await.unwrap();
         assert_eq!(*writes.lock().unwrap(), [3500, 1]);
         connection.abort();
+    }
+
+    #[tokio::test]
+    async fn what_need_not_wait_is_done_at_once_and_all_else_later() {
+        let (now, later) = (Arc::new(Mutex::new(false)), tokio::sync::oneshot::channel());
+        let (told, gate) = (Arc::clone(&now), tokio::sync::oneshot::channel::<()>());
+        AtOnce.execute(async move { *told.lock().unwrap() = true });
+        assert!(*now.lock().unwrap());
+        AtOnce.execute(async move {
+            gate.1.await.unwrap();
+            later.0.send(()).unwrap();
+        });
+        gate.0.send(()).unwrap();
+        later.1.await.unwrap();
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::batch::Batched;
+use super::batch::{AtOnce, Batched};
 use super::connections::Place;
 use super::meter::Meter;
 use super::{Handler, Limits, Peer};
@@ -198,8 +198,8 @@ fn http1(limits: &Limits) -> http1::Builder {
     builder
 }
 
-fn http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn http2(limits: &Limits) -> http2::Builder<AtOnce> {
+    let mut builder = http2::Builder::new(AtOnce);
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(limits.ping_interval)

@@ -288,7 +288,7 @@ fn bounds(config: &Config) -> Bounds {
     put(&mut bounds.cache_bytes, config.cache.max_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)));
     put(&mut bounds.connections, set.max_connections);
     put(&mut bounds.waiters, set.max_waiters);
-    put(&mut bounds.flights, set.max_flights.or_else(|| set.max_waiters.map(|waiters| (waiters / 8).max(1))));
+    put(&mut bounds.flights, set.max_flights.or_else(|| set.max_waiters.map(|waiters| (waiters / 4).clamp(1, 8192))));
     put(&mut bounds.body_bytes, set.max_body_bytes);
     bounds.streams = set.max_streams.unwrap_or(bounds.streams);
     let limit = limit.bytes().map_or_else(|| "none".to_owned(), |bytes| format!("{} MiB", bytes >> 20));

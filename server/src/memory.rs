@@ -83,7 +83,7 @@ impl Bounds {
     /// | bodies | 1 MiB | 256 KiB | 64 MiB |
     /// | threads | 4 | 1 | 1 024 |
     ///
-    /// Waiters: a quarter of what is left beyond 12 MiB, at 4 KiB each, from 256 to 65 536 (512 under 20 MiB, 15 616 under 256); flights: an eighth of them. So
+    /// Waiters: a quarter of what is left beyond 12 MiB, at 4 KiB each, from 256 to 65 536 (512 under 20 MiB, 15 616 under 256); flights: a quarter of them. So
     /// much a waiting request takes over HTTP/2 (measured: 3.7 kB), and the process itself 12 MiB.
     #[must_use]
     pub fn under(limit: MemoryLimit) -> Self {
@@ -108,7 +108,8 @@ impl Bounds {
             connections: share(256, 32, 8192),
             streams: u32::try_from(share(256, 64, 1024)).unwrap_or(1024),
             waiters,
-            flights: waiters / 8,
+            // Strangers have half of them, and after a start everybody is one.
+            flights: (waiters / 4).min(8192),
             body_bytes: share(1 << 20, 256 << 10, 64 << 20),
             worker_threads: share(4, 1, 1024),
         }
@@ -350,9 +351,9 @@ mod tests {
         let under = |mebibytes: u64| Bounds::under(MemoryLimit::of_bytes(mebibytes << 20));
         let small = under(20);
         assert_eq!((small.cache_bytes, small.connections, small.streams), (20 << 17, 256, 256));
-        assert_eq!((small.waiters, small.flights, small.body_bytes, small.worker_threads), (512, 64, 1 << 20, 4));
+        assert_eq!((small.waiters, small.flights, small.body_bytes, small.worker_threads), (512, 128, 1 << 20, 4));
         let tiny = under(1);
-        assert_eq!((tiny.cache_bytes, tiny.connections, tiny.waiters, tiny.flights), (2 << 20, 32, 256, 32));
+        assert_eq!((tiny.cache_bytes, tiny.connections, tiny.waiters, tiny.flights), (2 << 20, 32, 256, 64));
         assert_eq!((under(256).waiters, under(256).cache_bytes), (15_616, 32 << 20));
         let large = under(1 << 20);
         assert_eq!((large.cache_bytes, large.connections, large.streams, large.waiters), (256 << 20, 8192, 1024, 65_536));

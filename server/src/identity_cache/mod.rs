@@ -12,7 +12,7 @@
 //! `fresh_until` is `ttl` after the proof by the monotonic clock; `dead_at` is the token's own end, by both clocks, the stricter one. The storage
 //! (quick_cache) knows nothing of time: it is bounded by bytes, and what is dead makes room as what is unused does.
 //!
-//! Refusals are remembered apart ([`refusals`](self::refusals)).
+//! Refusals are remembered apart, in `refusals`.
 //!
 //! Room for what comes: identities shared by replicas are one more place to ask inside a flight, before the provers. Nothing here would change.
 

@@ -4,7 +4,7 @@
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arngate_core::endpoint::Fips;
 use arngate_core::time::AmzDate;
@@ -125,7 +125,7 @@ impl Hall {
             evictions: metrics.evictions(),
             clock: Arc::clone(&clock),
         })?);
-        metrics.watch(Arc::clone(&cluster) as Arc<dyn Levels>);
+        metrics.watch(Arc::downgrade(&cluster) as Weak<dyn Levels>);
         let log = Log::new(Format::Text, Level::Info, Arc::clone(&clock), Captured::default());
         let webhook = Webhook::new(Parts {
             cluster: Arc::clone(&cluster),

@@ -7,8 +7,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arngate_core::request::ClusterIdError;
@@ -32,7 +32,7 @@ use crate::http::tls::{AuthoritiesError, Clients, CurrentCert, Tls, TlsError};
 use crate::http::webhook::{self, AccessLog, Parts, Webhook};
 use crate::identity_cache::{self, NoRandom};
 use crate::mapping::Snapshot;
-use crate::memory::{Bounds, MemoryLimit};
+use crate::memory::{Bounds, MemoryLimit, flights_for};
 use crate::metrics::{Levels, Metrics};
 use crate::prover::offline::{Bundle, Keyring};
 use crate::prover::sts::{self, Client, OwnRegion, ProxySettings};
@@ -256,7 +256,7 @@ impl Service {
             evictions: metrics.evictions(),
             clock: Arc::clone(&self.clock),
         })?);
-        metrics.watch(Arc::clone(&cluster) as Arc<dyn Levels>);
+        metrics.watch(Arc::downgrade(&cluster) as Weak<dyn Levels>);
         let webhook = Webhook::new(Parts {
             cluster: Arc::clone(&cluster),
             clock: self.clock,
@@ -288,7 +288,7 @@ fn bounds(config: &Config) -> Bounds {
     put(&mut bounds.cache_bytes, config.cache.max_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)));
     put(&mut bounds.connections, set.max_connections);
     put(&mut bounds.waiters, set.max_waiters);
-    put(&mut bounds.flights, set.max_flights.or_else(|| set.max_waiters.map(|waiters| (waiters / 4).clamp(1, 8192))));
+    put(&mut bounds.flights, set.max_flights.or_else(|| set.max_waiters.map(flights_for)));
     put(&mut bounds.body_bytes, set.max_body_bytes);
     bounds.streams = set.max_streams.unwrap_or(bounds.streams);
     let limit = limit.bytes().map_or_else(|| "none".to_owned(), |bytes| format!("{} MiB", bytes >> 20));

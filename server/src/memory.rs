@@ -108,12 +108,17 @@ impl Bounds {
             connections: share(256, 32, 8192),
             streams: u32::try_from(share(256, 64, 1024)).unwrap_or(1024),
             waiters,
-            // Strangers have half of them, and after a start everybody is one.
-            flights: (waiters / 4).min(8192),
+            flights: flights_for(waiters),
             body_bytes: share(1 << 20, 256 << 10, 64 << 20),
             worker_threads: share(4, 1, 1024),
         }
     }
+}
+
+/// Proofs under way at most where so many requests may wait for one: a quarter. Strangers have half of them, and after a start everybody is one.
+#[must_use]
+pub fn flights_for(waiters: usize) -> usize {
+    (waiters / 4).clamp(1, 8192)
 }
 
 /// The smallest limit, from the texts of `/proc/self/cgroup` and `/proc/self/mountinfo` and from the files to which they lead.

@@ -14,7 +14,7 @@ mod serving;
 mod sts;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::Weak;
 
 use arngate_core::{StsHost, UnixSeconds};
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder, prometheus_text};
@@ -237,7 +237,7 @@ impl Metrics {
     }
 
     /// Who tells how much is cached and under way; the first counts.
-    pub fn watch(&self, levels: Arc<dyn Levels>) {
+    pub fn watch(&self, levels: Weak<dyn Levels>) {
         // There is one server to a `Metrics`.
         let _ = self.cache.levels.set(levels);
     }

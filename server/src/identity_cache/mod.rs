@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use quick_cache::sync::Cache;
-use quick_cache::{Lifecycle, Weighter};
+use quick_cache::{Lifecycle, Options, OptionsBuilder, Weighter};
 
 use self::refusals::Refusals;
 use crate::clock::Now;
@@ -130,7 +130,7 @@ impl IdentityCache {
         let max_bytes = u64::try_from(max_bytes).unwrap_or(u64::MAX);
         let for_refusals = max_bytes / REFUSALS_SHARE;
         let entries = (!ttl.is_zero()).then(|| {
-            let options = refusals::options(max_bytes - for_refusals, ENTRY_BYTES + USUAL_IDENTITY_BYTES, SHARDS);
+            let options = options(max_bytes - for_refusals, ENTRY_BYTES + USUAL_IDENTITY_BYTES, SHARDS);
             Cache::with_options(options, Weigher, BuildOwnHash::default(), Evictions(evictions))
         });
         Self { entries, refusals: Refusals::new(for_refusals, negative_ttl), ttl, stale_if_down }
@@ -180,6 +180,18 @@ impl IdentityCache {
             |entries| Sizes { entries: entries.len(), bytes: entries.weight(), max_bytes: entries.capacity(), refusals },
         )
     }
+}
+
+/// Options of a storage for so much weight, of entries that weigh so much as a rule.
+fn options(max_weight: u64, usual_weight: u64, shards: usize) -> Options {
+    OptionsBuilder::new()
+        .weight_capacity(max_weight)
+        .estimated_items_capacity(usize::try_from(max_weight / usual_weight).unwrap_or(usize::MAX))
+        .shards(shards)
+        // A ghost is a whole place in the slab: few of them will do.
+        .ghost_allocation(0.1)
+        .build()
+        .expect("capacity and estimate are set, which is all that can be missing")
 }
 
 /// Where in its life an entry is.

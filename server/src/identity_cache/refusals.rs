@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{OptionsBuilder, Weighter};
 
 use super::digest::{BuildOwnHash, Digest};
 use crate::clock::Now;
@@ -15,13 +15,11 @@ use crate::prover::{Outcome, ProveError};
 /// How long a token that STS was too busy for is held back. An API server tries a 429 five times, at 0, 0.55, 1.4, 2.6 and 4.5 s: two of these reach STS.
 pub const HOLD_BACK: Duration = Duration::from_secs(3);
 
-/// Memory of one entry beside the error, in bytes: key, place in the slab, index, and two allocations.
-const ENTRY_BYTES: u64 = 192;
+/// Memory of one entry, in bytes: key, place in the slab and index, two allocations, and an error that names a host. All count alike, since what an error can hold is
+/// bounded.
+const ENTRY_BYTES: u64 = 320;
 
-/// Memory of the largest error, in bytes: a host and what a peer told, 256 bytes each.
-const ERROR_BYTES: u64 = 128;
-
-/// Memory of the table before anything is in it is of no account; this many entries make it worth more than one shard.
+/// Shards, each with a lock of its own.
 const SHARDS: usize = 4;
 
 #[derive(Debug)]
@@ -31,27 +29,18 @@ struct Remembered {
     until: Duration,
 }
 
-#[derive(Clone, Debug)]
-struct Weigher;
-
-impl Weighter<Digest, Arc<Remembered>> for Weigher {
-    fn weight(&self, _: &Digest, _: &Arc<Remembered>) -> u64 {
-        ENTRY_BYTES + ERROR_BYTES
-    }
-}
-
 /// What was refused lately.
 #[derive(Debug)]
 pub(super) struct Refusals {
-    entries: Cache<Digest, Arc<Remembered>, Weigher, BuildOwnHash>,
+    entries: Cache<Digest, Arc<Remembered>, UnitWeighter, BuildOwnHash>,
     ttl: Duration,
 }
 
 impl Refusals {
     /// Remembers refusals for `ttl`, in about `max_bytes`.
     pub(super) fn new(max_bytes: u64, ttl: Duration) -> Self {
-        let options = options(max_bytes, ENTRY_BYTES + ERROR_BYTES, SHARDS);
-        Self { entries: Cache::with_options(options, Weigher, BuildOwnHash::default(), DefaultLifecycle::default()), ttl }
+        let options = super::options(max_bytes / ENTRY_BYTES, 1, SHARDS);
+        Self { entries: Cache::with_options(options, UnitWeighter, BuildOwnHash::default(), DefaultLifecycle::default()), ttl }
     }
 
     /// Why the token is not asked for again now, if it is not.
@@ -75,19 +64,6 @@ impl Refusals {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
-}
-
-/// Options of a cache of `max_bytes` whose entries weigh about `entry_bytes`.
-pub(super) fn options(max_bytes: u64, entry_bytes: u64, shards: usize) -> quick_cache::Options {
-    let entries = usize::try_from(max_bytes / entry_bytes).unwrap_or(usize::MAX);
-    OptionsBuilder::new()
-        .weight_capacity(max_bytes)
-        .estimated_items_capacity(entries)
-        .shards(shards)
-        // A ghost is a whole place in the slab: few of them will do.
-        .ghost_allocation(0.1)
-        .build()
-        .expect("capacity and estimate are set, which is all that can be missing")
 }
 
 #[cfg(test)]

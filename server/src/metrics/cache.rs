@@ -1,7 +1,7 @@
 //! How identities came to be known, and how many are.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{OnceLock, Weak};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -62,7 +62,8 @@ pub(super) struct CacheMetrics {
     refusals: Gauge,
     flights: Gauge,
     waiters: Gauge,
-    pub(super) levels: OnceLock<Arc<dyn Levels>>,
+    /// Does not keep it: the way to STS, behind it, counts here.
+    pub(super) levels: OnceLock<Weak<dyn Levels>>,
 }
 
 impl CacheMetrics {
@@ -101,7 +102,7 @@ impl CacheMetrics {
 
     /// Looks at the levels, for somebody is about to read them.
     pub(super) fn refresh(&self) {
-        let Some(levels) = self.levels.get() else { return };
+        let Some(levels) = self.levels.get().and_then(Weak::upgrade) else { return };
         let Level { entries, bytes, max_bytes, refusals, flights, waiters } = levels.levels();
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.entries.set(number(entries));

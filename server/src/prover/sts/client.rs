@@ -335,16 +335,14 @@ impl Shared {
     async fn places(&self, host: &Host, call: &Call) -> Result<(Place, Place), Failure> {
         let waited = self.max_wait.min(self.deadline);
         let until = call.began + waited;
-        let closed = |places| {
-            move |closed| {
-                Failure::Overloaded(match closed {
-                    Closed::Late => Overload::Places { places, waited },
-                    Closed::Queue => Overload::Queue { most: self.max_queued },
-                })
-            }
+        let closed = |closed| {
+            Failure::Overloaded(match closed {
+                Closed::Late => Overload::Places { places: self.max_in_flight, waited },
+                Closed::Queue => Overload::Queue { most: self.max_queued },
+            })
         };
-        let overall = self.overall.enter(call.lane, call.key, until).await.map_err(closed(self.max_in_flight))?;
-        let at_host = host.gate.enter(call.lane, call.key, until).await.map_err(closed(self.max_in_flight))?;
+        let overall = self.overall.enter(call.lane, call.key, until).await.map_err(closed)?;
+        let at_host = host.gate.enter(call.lane, call.key, until).await.map_err(closed)?;
         Ok((overall, at_host))
     }
 

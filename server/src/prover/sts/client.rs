@@ -18,20 +18,19 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::breaker::{BreakerState, Refusal, Verdict};
-use super::connector::{ConnectError, Connector, Endpoints, ProxySettings, chain, find};
 use super::gate::{Closed, Gate, Place};
 use super::host::{Admitted, Host, HostTable, Pool, TooManyNewcomers, Visit};
 use super::known::KnownKeys;
 use super::lane::{Bounds, KeyHash, Lane};
 use super::own_region::OwnRegion;
-use super::rate::Rate;
 use super::response::{self, CallerIdentity};
 use super::retry::SPREAD;
-use super::roots::Roots;
 use super::skew::{self, Notice, Skew};
 use super::{Cause, Failure, Observer, Overload, StsError};
 use crate::clock::Now;
 use crate::metrics::{StsGauges, StsRegion, StsState};
+use crate::outbound::{self, ConfigError, ConnectError, Connector, Endpoints, ProxySettings, Roots, chain, find};
+use crate::rate::Rate;
 
 /// Longest answer that is read, in bytes. DESIGN: "answers are bounded to 64 KiB".
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
@@ -97,20 +96,16 @@ impl Default for Config {
     }
 }
 
-/// Why a [`Config`] makes no client.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A file of certificates cannot be read.
-    #[error("{}: {cause}", path.display())]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        cause: String,
-    },
-    /// `HTTPS_PROXY` is no URL of a proxy. It is not shown, for it may hold a password.
-    #[error("HTTPS_PROXY is not a URL of an http or https proxy")]
-    Proxy,
+impl Config {
+    /// How to connect.
+    pub(super) fn outbound(&self) -> outbound::Settings {
+        outbound::Settings {
+            endpoints: self.endpoints.clone(),
+            proxy: self.proxy.clone(),
+            connect_timeout: self.connect_timeout,
+            attempt_timeout: self.attempt_timeout,
+        }
+    }
 }
 
 /// Asks STS. Cloning shares connections and limits.
@@ -152,7 +147,7 @@ impl Client {
     /// [`ConfigError`].
     pub fn new(config: Config, observer: Arc<dyn Observer>) -> Result<Self, ConfigError> {
         let roots = Roots::load(&config.ca_files)?;
-        let connector = Connector::new(&config, roots)?;
+        let connector = Connector::new(&config.outbound(), roots)?;
         Ok(Self::with_connector(&config, connector, observer))
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::lane::{Bounds, KeyHash, Lane, Lanes, Queued, Ticket};
-use super::rate::{Bucket, Rate};
+use crate::rate::{Bucket, Rate};
 
 /// Lets so many through at a time.
 #[derive(Clone, Debug)]

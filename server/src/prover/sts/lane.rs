@@ -15,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::limit::Limit;
-use super::rate::Bucket;
+use crate::rate::Bucket;
 
 /// In which lane a call is.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -313,8 +313,8 @@ impl<W> Queue<W> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::rate::Rate;
     use super::*;
+    use crate::rate::Rate;
 
     const T0: Duration = Duration::ZERO;
 

@@ -19,7 +19,6 @@
 
 mod breaker;
 mod client;
-mod connector;
 mod document;
 mod gate;
 mod host;
@@ -28,10 +27,8 @@ mod known;
 mod lane;
 mod limit;
 mod own_region;
-mod rate;
 mod response;
 mod retry;
-mod roots;
 mod skew;
 #[cfg(test)]
 mod tests;
@@ -43,14 +40,14 @@ use arngate_core::identity::IdentityError;
 
 use crate::metrics::{Metrics, StsRegion};
 
-pub use self::client::{Client, Config, ConfigError};
-pub use self::connector::{EndpointError, Endpoints, ProxySettings};
+pub use self::client::{Client, Config};
 pub use self::imds::Imds;
 pub use self::known::KnownKeys;
 pub use self::lane::Lane;
 pub use self::own_region::OwnRegion;
-pub use self::rate::Rate;
 pub use self::response::CallerIdentity;
+pub use crate::outbound::{ConfigError, EndpointError, Endpoints, ProxySettings};
+pub use crate::rate::Rate;
 
 /// Told of what happens on the way to STS, as it happens.
 pub trait Observer: fmt::Debug + Send + Sync {

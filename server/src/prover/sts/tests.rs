@@ -17,9 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
-use super::connector::{Connector, Resolve};
-use super::roots::Roots;
 use super::*;
+use crate::outbound::{Connector, Resolve, Roots};
 use crate::prover::tests::{SIGNER, Signer, USER, keyring, now, realm, reason};
 use crate::prover::{Chain, Fault, Outcome, Prover, Realm, Source, prove};
 
@@ -551,7 +550,7 @@ fn with_dns(resolve: Resolve, own_region: Option<&str>, proxy: &ProxySettings) -
 }
 
 fn with_dns_and(config: &Config, resolve: Resolve, own_region: Option<&str>) -> Arc<Realm> {
-    let connector = Connector::with_resolver(config, Roots::load(&[]).unwrap(), resolve);
+    let connector = Connector::with_resolver(&config.outbound(), Roots::load(&[]).unwrap(), resolve);
     let client = Client::with_connector(config, connector.unwrap(), Arc::new(()));
     let chain = Chain::new(vec![Prover::Sts(client)]).unwrap();
     Arc::new(Realm::new("edge-1", Partition::Aws, own_region, 300, chain).unwrap())
@@ -593,7 +592,7 @@ async fn a_connection_that_nobody_waits_for_ends_too() {
     let mut endpoints = Endpoints::default();
     endpoints.insert(HOST, &format!("https://{}", silent.local_addr().unwrap()), &StsHosts::new(Partition::Aws)).unwrap();
     let config = Config { endpoints, attempt_timeout: Duration::from_millis(20), ..Config::default() };
-    let mut connector = Connector::new(&config, Roots::load(&[]).unwrap()).unwrap();
+    let mut connector = Connector::new(&config.outbound(), Roots::load(&[]).unwrap()).unwrap();
     let error = connector.call(format!("https://{HOST}/").parse().unwrap()).await.err().unwrap();
     assert_eq!(error.to_string(), format!("no connection on which {HOST} speaks TLS within 20 ms"));
 }

@@ -7,10 +7,10 @@ use std::task::Poll;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep};
 
-use super::super::connector::{ConnectError, Script};
 use super::super::host::HOSTS;
 use super::*;
 use crate::metrics::StsState;
+use crate::outbound::{ConnectError, Script};
 use crate::prover::{OwnedToken, ProveError};
 
 /// What the server is asked.
@@ -89,7 +89,7 @@ impl Sts {
                 Ok(ours)
             })
         };
-        let connector = Connector::scripted(&config, Roots::load(&[ca_file]).unwrap(), script).unwrap();
+        let connector = Connector::scripted(&config.outbound(), Roots::load(&[ca_file]).unwrap(), script).unwrap();
         let client = Client::with_connector(&config, connector, observer);
         let realm = realm(vec![Prover::Sts(client.clone())]);
         Self { client, realm, counts: Arc::default(), seen, _folder: folder }

@@ -1,4 +1,4 @@
-//! Which certificates STS is believed: the platform's roots, and those of the files that were named.
+//! Which certificates AWS is believed: the platform's roots, and those of the files that were named.
 //!
 //! Files that were named are read at once, and a bad one is an error. The platform's are read with the first connection: a server that only
 //! proves offline needs none, and starting must not wait.
@@ -15,18 +15,18 @@ use tokio::sync::OnceCell;
 
 use super::ConfigError;
 
-/// TLS sessions that are kept to be resumed. STS has few hosts; rustls' own default would keep 256.
+/// TLS sessions that are kept to be resumed. There are few hosts; rustls' own default would keep 256.
 const SESSIONS: usize = 32;
 
 /// The roots, and the TLS client that is made of them once.
 #[derive(Debug)]
-pub(super) struct Roots {
+pub(crate) struct Roots {
     named: RootCertStore,
     client: OnceCell<Arc<ClientConfig>>,
 }
 
 impl Roots {
-    pub(super) fn load(files: &[PathBuf]) -> Result<Self, ConfigError> {
+    pub(crate) fn load(files: &[PathBuf]) -> Result<Self, ConfigError> {
         let mut named = RootCertStore::empty();
         for path in files {
             add_file(&mut named, path)?;
@@ -35,7 +35,7 @@ impl Roots {
     }
 
     /// The TLS client.
-    pub(super) async fn client(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
+    pub(crate) async fn client(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
         let make = || async {
             let named = self.named.clone();
             // Reading and parsing 150 certificates takes milliseconds, which belong on no worker.
@@ -65,7 +65,7 @@ fn make_client(mut roots: RootCertStore) -> Result<Arc<ClientConfig>, rustls::Er
     // Stores hold relics that no longer parse; rustls' own advice is to go on without them.
     roots.add_parsable_certificates(platform.certs);
     if roots.is_empty() {
-        tracing::warn!("no TLS roots: the platform has none and no CA file is set, so no connection to STS can be made");
+        tracing::warn!("no TLS roots: the platform has none and no CA file is set, so no connection to AWS can be made");
     }
     let provider = CryptoProvider::get_default().map_or_else(|| Arc::new(ring::default_provider()), Arc::clone);
     let mut client = ClientConfig::builder_with_provider(provider)

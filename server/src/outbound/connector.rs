@@ -1,6 +1,6 @@
-//! How a connection to a host of STS is made: where to, through which proxy, and with whose certificate.
+//! The connector of hyper's pool.
 //!
-//! Whatever the way, SNI and the certificate check are for the token's host, since the host is what was signed.
+//! Whatever the way, SNI and the certificate check are for the host that is asked, since the host is what was signed.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -32,17 +32,17 @@ use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use super::roots::Roots;
-use super::{Config, ConfigError};
+use super::{ConfigError, Settings};
 use crate::document::reader::integer;
 
-/// Where STS listens.
+/// Where AWS listens.
 const PORT: u16 = 443;
 
 /// Look-ups at a time. The resolver of the C library cannot be interrupted, and each look-up keeps a thread for as long as it takes; a
 /// resolver that hangs must not fill the process with threads.
 const LOOK_UPS: usize = 16;
 
-/// Where to *connect* for a host of STS: a private endpoint, a relay, a test. SNI, Host and the certificate check stay the token's host.
+/// Where to *connect* for a host of AWS: a private endpoint, a relay, a test. SNI, Host and the certificate check stay those of the host.
 ///
 /// Such a connection is direct, whatever proxies the environment names: the operator has said where it goes.
 #[derive(Clone, Default, Eq, PartialEq)]
@@ -55,7 +55,7 @@ impl fmt::Debug for Endpoints {
 }
 
 impl Endpoints {
-    /// Says where to connect for `host`, which must be one of ours.
+    /// Says where to connect for `host`, which must be one of STS.
     ///
     /// # Syntax
     ///
@@ -63,13 +63,18 @@ impl Endpoints {
     /// url = "https://" ( dns-name / IPv4 / "[" IPv6 "]" ) ":" port
     /// ```
     ///
-    /// Path, query and user would have no meaning: what is sent is the token's own request, byte for byte.
+    /// Path, query and user would have no meaning: what is sent was signed, and stays as it is.
     ///
     /// # Errors
     ///
     /// [`EndpointError`].
     pub fn insert(&mut self, host: &str, url: &str, hosts: &StsHosts<'_>) -> Result<(), EndpointError> {
         hosts.judge(host).map_err(EndpointError::Host)?;
+        self.insert_judged(host, url)
+    }
+
+    /// [`Self::insert`] for a host that the caller has judged.
+    pub(crate) fn insert_judged(&mut self, host: &str, url: &str) -> Result<(), EndpointError> {
         let authority = Authority::parse(url).ok_or(EndpointError::Url)?;
         if self.0.insert(host.into(), authority).is_some() { Err(EndpointError::Repeated) } else { Ok(()) }
     }
@@ -162,7 +167,7 @@ impl ProxySettings {
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
+pub(crate) enum ConnectError {
     /// DNS does not know the name.
     #[error("there is no such host in DNS")]
     NoSuchHost,
@@ -173,7 +178,7 @@ pub(super) enum ConnectError {
 
 impl ConnectError {
     /// What will be the same in a moment.
-    pub(super) fn lasting(told: impl Into<String>) -> Self {
+    pub(crate) fn lasting(told: impl Into<String>) -> Self {
         Self::Other { told: told.into(), passing: false }
     }
 
@@ -199,14 +204,14 @@ fn is_reset(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// Looks a name up, for as long as that takes.
-pub(super) type Resolve = fn(&str) -> io::Result<vec::IntoIter<SocketAddr>>;
+pub(crate) type Resolve = fn(&str) -> io::Result<vec::IntoIter<SocketAddr>>;
 
 /// Look-ups at a time of hosts that only fit by shape: whoever makes up names keeps nobody from resolving those that exist.
 const LOOK_UPS_BY_SHAPE: usize = 4;
 
 /// Makes connections for hyper's pool.
 #[derive(Clone)]
-pub(super) struct Connector {
+pub(crate) struct Connector {
     shared: Arc<Shared>,
     /// Whether nobody knows the host that it connects to.
     only_by_shape: bool,
@@ -231,14 +236,14 @@ struct Shared {
 
 /// Makes the byte stream to a host, or the error.
 #[cfg(test)]
-pub(super) type Script = Arc<dyn Fn(&str) -> Result<tokio::io::DuplexStream, ConnectError> + Send + Sync>;
+pub(crate) type Script = Arc<dyn Fn(&str) -> Result<tokio::io::DuplexStream, ConnectError> + Send + Sync>;
 
 impl Connector {
-    pub(super) fn new(config: &Config, roots: Roots) -> Result<Self, ConfigError> {
-        Self::with_resolver(config, roots, |host| (host, 0).to_socket_addrs())
+    pub(crate) fn new(settings: &Settings, roots: Roots) -> Result<Self, ConfigError> {
+        Self::with_resolver(settings, roots, |host| (host, 0).to_socket_addrs())
     }
 
-    pub(super) fn with_resolver(config: &Config, roots: Roots, resolve: Resolve) -> Result<Self, ConfigError> {
+    pub(crate) fn with_resolver(settings: &Settings, roots: Roots, resolve: Resolve) -> Result<Self, ConfigError> {
         let (places, by_shape) = (Arc::new(Semaphore::new(LOOK_UPS)), Arc::new(Semaphore::new(LOOK_UPS_BY_SHAPE)));
         let http = |by_shape| {
             let mut http = HttpConnector::new_with_resolver(Resolver { resolve, by_shape, places: Arc::clone(&places) });
@@ -247,11 +252,11 @@ impl Connector {
             http
         };
         let shared = Shared {
-            endpoints: config.endpoints.clone(),
-            matcher: config.proxy.matcher()?,
+            endpoints: settings.endpoints.clone(),
+            matcher: settings.proxy.matcher()?,
             roots,
-            connect_timeout: config.connect_timeout,
-            attempt_timeout: config.attempt_timeout,
+            connect_timeout: settings.connect_timeout,
+            attempt_timeout: settings.attempt_timeout,
             http: http(None),
             http_by_shape: http(Some(by_shape)),
             open: Arc::default(),
@@ -263,28 +268,28 @@ impl Connector {
 
     /// One that connects to what a test says, without any socket: so that time can stand still.
     #[cfg(test)]
-    pub(super) fn scripted(config: &Config, roots: Roots, script: Script) -> Result<Self, ConfigError> {
-        let Self { shared, only_by_shape, open } = Self::new(config, roots)?;
+    pub(crate) fn scripted(settings: &Settings, roots: Roots, script: Script) -> Result<Self, ConfigError> {
+        let Self { shared, only_by_shape, open } = Self::new(settings, roots)?;
         let shared = Arc::into_inner(shared).map(|shared| Arc::new(Shared { script: Some(script), ..shared }));
         Ok(Self { shared: shared.expect("nobody else has it yet"), only_by_shape, open })
     }
 
     /// One for one host, which counts what it opens.
-    pub(super) fn for_host(&self, only_by_shape: bool) -> Self {
+    pub(crate) fn for_host(&self, only_by_shape: bool) -> Self {
         Self { shared: Arc::clone(&self.shared), only_by_shape, open: Arc::default() }
     }
 
-    pub(super) const fn is_only_by_shape(&self) -> bool {
+    pub(crate) const fn is_only_by_shape(&self) -> bool {
         self.only_by_shape
     }
 
     /// Connections that it has opened and that are still there.
-    pub(super) fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
     /// Connections to all hosts.
-    pub(super) fn open_to_all(&self) -> usize {
+    pub(crate) fn open_to_all(&self) -> usize {
         self.shared.open.load(Ordering::Relaxed)
     }
 
@@ -425,7 +430,7 @@ impl Service<Uri> for Ready {
 }
 
 /// A TLS stream as the pool wants it. It is HTTP/1.1 always: STS speaks nothing else.
-pub(super) struct PooledStream {
+pub(crate) struct PooledStream {
     stream: TokioIo<TlsStream<Box<dyn Transport>>>,
     _counted: Counted,
 }
@@ -514,7 +519,7 @@ fn tells_that_the_name_does_not_exist(error: &io::Error) -> bool {
 }
 
 /// The first error of that type among an error and its causes.
-pub(super) fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
+pub(crate) fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {
@@ -528,7 +533,7 @@ pub(super) fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> 
 }
 
 /// An error and its causes in one line, of 256 bytes at most: what others wrote (names in a certificate) is in it.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     const MAX_BYTES: usize = 256;
     let mut text = error.to_string();
     let mut next = error.source();

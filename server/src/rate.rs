@@ -13,7 +13,7 @@ pub struct Rate {
 
 /// The tokens that a [`Rate`] gives.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     /// Between two tokens.
     interval: Duration,
     /// How far ahead of now `full_at` may be for one token to be left.
@@ -23,18 +23,18 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// A full one.
-    pub(super) fn new(rate: Rate) -> Self {
+    pub(crate) fn new(rate: Rate) -> Self {
         let interval = Duration::from_secs(1) / rate.per_second.max(1);
         Self { interval, slack: interval * rate.burst.saturating_sub(1), full_at: Duration::ZERO }
     }
 
     /// When there is a token: `now`, or later.
-    pub(super) fn ready_at(&self, now: Duration) -> Duration {
+    pub(crate) fn ready_at(&self, now: Duration) -> Duration {
         self.full_at.saturating_sub(self.slack).max(now)
     }
 
     /// Takes a token if there is one.
-    pub(super) fn take(&mut self, now: Duration) -> bool {
+    pub(crate) fn take(&mut self, now: Duration) -> bool {
         let ready = self.ready_at(now) <= now;
         if ready {
             self.full_at = self.full_at.max(now) + self.interval;

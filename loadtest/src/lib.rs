@@ -48,6 +48,7 @@ pub mod report;
 pub mod result;
 pub mod run;
 pub mod scenario;
+pub mod scrape;
 pub mod sts;
 pub mod subject;
 pub mod supply;

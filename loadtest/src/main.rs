@@ -21,7 +21,7 @@ enum Command {
     Compare(command::scenario::CompareArguments),
     Fixture(command::fixture::Arguments),
     Report(command::report::Arguments),
-    Run(command::run::Arguments),
+    Run(Box<command::run::Arguments>),
     Scenario(command::scenario::Arguments),
     Sts(command::sts::Arguments),
 }
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Command::Compare(arguments) => command::scenario::run_compare(arguments),
         Command::Fixture(arguments) => command::fixture::run(arguments).map(done),
         Command::Report(arguments) => command::report::run(arguments).map(done),
-        Command::Run(arguments) => command::run::run(arguments),
+        Command::Run(arguments) => command::run::run(*arguments),
         Command::Scenario(arguments) => command::scenario::run(arguments),
         Command::Sts(arguments) => command::sts::run(arguments).map(done),
     };

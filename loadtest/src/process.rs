@@ -20,17 +20,23 @@ const END_POLL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    /// Whether all of its group was ended: its number may be another's by now.
+    is_over: bool,
     output: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Process {
     /// Starts it, on those processors if any are named, and keeps the last lines that it prints.
     ///
+    /// It has a process group of its own: Ctrl-C at a terminal is for us, who tell it to end when what it has taken is answered.
+    ///
     /// # Errors
     ///
     /// The system's, as for a program that is not there.
     pub fn start(mut command: Command, processors: &[usize]) -> io::Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         // A child inherits the processors of the thread that starts it, and so do the threads that it starts at once.
         let mut child = on_processors(processors, || command.spawn())?;
         let output = Arc::new(Mutex::new(VecDeque::new()));
@@ -40,7 +46,7 @@ impl Process {
         if let Some(err) = child.stderr.take() {
             keep(err, Arc::clone(&output));
         }
-        Ok(Self { child, output })
+        Ok(Self { child, is_over: false, output })
     }
 
     /// Its id.
@@ -60,13 +66,27 @@ impl Process {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Tells it to end (SIGTERM).
+    /// Tells it to end (SIGTERM), and all that it has started.
     pub fn terminate(&self) {
         #[cfg(unix)]
-        if let Some(id) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: rustix::process::Signal) {
+        if let Some(group) = rustix::process::Pid::from_raw(self.child.id().cast_signed()).filter(|_| !self.is_over) {
             // Gone already is as good.
-            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+            let _ = rustix::process::kill_process_group(group, signal);
         }
+    }
+
+    /// Ends it, and all that it has started.
+    fn kill(&mut self) -> Option<ExitStatus> {
+        #[cfg(unix)]
+        self.signal(rustix::process::Signal::KILL);
+        let _ = self.child.kill();
+        self.is_over = true;
+        self.child.wait().ok()
     }
 
     /// Tells it to end, waits for that for a while, and kills it if it will not.
@@ -77,10 +97,8 @@ impl Process {
             std::thread::sleep(END_POLL);
             left = left.saturating_sub(END_POLL);
         }
-        if self.ended().is_none() {
-            let _ = self.child.kill();
-        }
-        self.child.wait().ok()
+        // And what it has left behind.
+        self.kill()
     }
 
     /// Its memory and processor time, as /proc tells it; none where it has ended, or on other systems.
@@ -93,8 +111,9 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // Whoever had time to wait for a good end has called `stop`.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if !self.is_over {
+            self.kill();
+        }
     }
 }
 
@@ -122,7 +141,9 @@ pub struct Usage {
 }
 
 impl Usage {
-    fn of(id: u32) -> Option<Self> {
+    /// Of that process; none where there is no such one, where it has ended, or on other systems than Linux.
+    #[must_use]
+    pub fn of(id: u32) -> Option<Self> {
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
         Self::parse(&status, &stat)
@@ -202,5 +223,32 @@ mod tests {
         let id = process.id();
         assert!(process.stop().is_some_and(|status| !status.success()));
         assert_eq!(Usage::of(id), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_a_child_has_started_ends_with_it() {
+        for stopped in [true, false] {
+            let mut command = Command::new("sh");
+            command.args(["-c", "sleep 1000 & echo $!; wait"]);
+            let mut process = Process::start(command, &[]).unwrap();
+            let grandchild = loop {
+                if let Some(line) = process.output().first() {
+                    break line.parse().unwrap();
+                }
+                std::thread::yield_now();
+            };
+            assert!(Usage::of(grandchild).is_some());
+            if stopped {
+                process.stop();
+            }
+            drop(process);
+            // A signal takes a moment.
+            let ended = (0..1000).any(|_| {
+                std::thread::sleep(END_POLL);
+                Usage::of(grandchild).is_none()
+            });
+            assert!(ended, "{grandchild} was left running");
+        }
     }
 }

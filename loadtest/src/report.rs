@@ -244,17 +244,6 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_after_the_last_second_is_not_plotted() {
-        let page = page(|run| {
-            let seconds = run["seconds"].as_array_mut().unwrap();
-            let mut rest = seconds[0].clone();
-            (rest["atSecs"], rest["ratePerSec"], rest["outcomes"]) = (json!(20.01), json!(90_000.0), json!({ "allowed": 9 }));
-            seconds.push(rest);
-        });
-        assert!(figures(&page)[2].contains(">6000</text>"), "{page}");
-    }
-
-    #[test]
     fn other_files_are_refused() {
         let said = |text: &str| text.parse::<Document>().unwrap_err().to_string();
         let other = RUN.replace(crate::result::SCHEMA, "arngate-loadtest/v2");

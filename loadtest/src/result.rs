@@ -207,6 +207,8 @@ impl Latency {
 pub struct Second {
     /// When it ended, from the end of the warm-up.
     pub at_secs: f64,
+    /// How long it was: a second, but for the last one.
+    pub lasted_secs: f64,
     /// Questions that ended in it, in a second.
     pub rate_per_sec: f64,
     /// Latency, in microseconds.
@@ -231,6 +233,7 @@ fn seconds(finished: &Finished) -> Vec<Second> {
         let counts = || Outcome::ALL.into_iter().zip(taken.outcomes).filter(|(_, count)| *count > 0);
         Second {
             at_secs: taken.at.as_secs_f64(),
+            lasted_secs: lasted,
             rate_per_sec: counts().map(|(_, count)| count).sum::<u64>() as f64 / lasted,
             p50_us: micros(taken.p50),
             p99_us: micros(taken.p99),
@@ -257,8 +260,9 @@ impl Run {
         let completed = tally.total();
         let elapsed = finished.elapsed.as_secs_f64();
         let busy_share = finished.generator_cpu.as_secs_f64() / finished.generator_elapsed.as_secs_f64().max(1e-9);
-        let seen_last = finished.seconds.last().map_or(finished.seen_first, |second| second.seen);
-        let cpu = seen_last.cpu.zip(finished.seen_first.cpu).map(|(last, first)| last.saturating_sub(first).as_secs_f64());
+        // The last that was told: a target may have ended, or been too busy to tell.
+        let cpu = finished.seen_last(|seen| seen.cpu).zip(finished.seen_first.cpu);
+        let cpu = cpu.map(|(last, first)| last.saturating_sub(first).as_secs_f64());
         let mut summary = Summary {
             elapsed_secs: elapsed,
             completed,
@@ -282,7 +286,10 @@ impl Run {
                 tokens_made: tally.making.questions,
                 us_per_token: micros(tally.making.time) / (tally.making.questions.max(1) as f64),
             },
-            sts_calls: seen_last.sts_calls.zip(finished.seen_first.sts_calls).map(|(last, first)| last.saturating_sub(first)),
+            sts_calls: finished
+                .seen_last(|seen| seen.sts_calls)
+                .zip(finished.seen_first.sts_calls)
+                .map(|(last, first)| last.saturating_sub(first)),
             process: peak_rss_bytes.zip(cpu).map(|(peak_rss_bytes, cpu_secs)| Process { peak_rss_bytes, cpu_secs }),
             stopped: finished.stopped,
             void: Vec::new(),

@@ -67,10 +67,17 @@ pub struct Finished {
     pub seen_first: Seen,
 }
 
+impl Finished {
+    /// The last that was seen of one thing.
+    pub(crate) fn seen_last<T>(&self, thing: impl Fn(&Seen) -> Option<T>) -> Option<T> {
+        self.seconds.iter().rev().map(|second| &second.seen).chain([&self.seen_first]).find_map(thing)
+    }
+}
+
 /// Who looks on: sees the world once a second, and is told what was counted.
 pub trait Observer {
-    /// What there is to see now.
-    fn see(&mut self) -> Seen;
+    /// What there is to see now. The run waits for it: it is to be told soon, or left out.
+    fn see(&mut self) -> impl Future<Output = Seen>;
 
     /// A second is over.
     fn second(&mut self, second: &Second);
@@ -84,7 +91,7 @@ pub trait Observer {
 pub struct Blind;
 
 impl Observer for Blind {
-    fn see(&mut self) -> Seen {
+    async fn see(&mut self) -> Seen {
         Seen::default()
     }
 
@@ -125,10 +132,10 @@ pub async fn run(
     }
     running.course.count_from_now();
     observer.warmed_up();
-    let seen_first = observer.see();
+    let seen_first = observer.see().await;
 
     let counting = Instant::now();
-    let mut seconds = Seconds { total: Tally::default(), seconds: Vec::new(), last: Duration::ZERO };
+    let mut seconds = Seconds::default();
     let mut ticks = interval(SAMPLE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
@@ -144,7 +151,7 @@ pub async fn run(
                 over = true;
                 running.course.end();
             }
-            _ = ticks.tick() => seconds.take(running.take(), counting.elapsed(), observer),
+            _ = ticks.tick() => seconds.take(running.take(), counting.elapsed(), observer).await,
         }
     }
     running.course.end();
@@ -153,7 +160,7 @@ pub async fn run(
         let _ = tokio::time::timeout(STOP_GRACE, running.ended()).await;
     }
     let elapsed = counting.elapsed();
-    seconds.take(running.take(), elapsed, observer);
+    seconds.take(running.take(), elapsed, observer).await;
     let unanswered = running.given().saturating_sub(warmed + seconds.total.total());
     let Seconds { total: tally, seconds, .. } = seconds;
     Ok(Finished {
@@ -191,29 +198,74 @@ pub async fn prime(plan: &Plan, order: &Order, placement: Placement, stop: impl 
     Ok(count - running.take().count(Outcome::Allowed))
 }
 
+#[derive(Default)]
 struct Seconds {
     total: Tally,
     seconds: Vec<Second>,
+    /// Latencies of the last one.
+    latencies: Latencies,
     last: Duration,
 }
 
 impl Seconds {
-    fn take(&mut self, tally: Tally, at: Duration, observer: &mut impl Observer) {
-        let latencies: Latencies = tally.latencies();
-        let second = Second {
-            at,
-            lasted: at - self.last,
-            outcomes: Outcome::ALL.map(|outcome| tally.count(outcome)),
-            p50: latencies.percentile(50.0),
-            p99: latencies.percentile(99.0),
-            seen: observer.see(),
-        };
+    async fn take(&mut self, tally: Tally, at: Duration, observer: &mut impl Observer) {
+        let mut latencies = tally.latencies();
+        let mut lasted = at - self.last;
+        let mut outcomes = Outcome::ALL.map(|outcome| tally.count(outcome));
+        let is_rest = lasted < SAMPLE / 2;
+        if is_rest && latencies.count() == 0 && self.seconds.is_empty() {
+            return;
+        }
+        // What is left at the end belongs to the second before: a rate of three answers in a millisecond says nothing.
+        if is_rest && let Some(before) = self.seconds.pop() {
+            latencies.add(&self.latencies);
+            lasted += before.lasted;
+            outcomes.iter_mut().zip(before.outcomes).for_each(|(count, more)| *count += more);
+        }
+        let (p50, p99) = (latencies.percentile(50.0), latencies.percentile(99.0));
+        let second = Second { at, lasted, outcomes, p50, p99, seen: observer.see().await };
+        observer.second(&second);
+        self.seconds.push(second);
+        self.latencies = latencies;
         self.last = at;
         self.total.add(tally);
-        // The last one may be a mere rest.
-        if latencies.count() > 0 || second.lasted >= SAMPLE / 2 {
-            observer.second(&second);
-            self.seconds.push(second);
-        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Judgement;
+
+    fn answers(count: u64, latency: Duration) -> Tally {
+        let mut tally = Tally::default();
+        (0..count).for_each(|_| tally.record(Judgement::because(Outcome::Denied, "no"), latency));
+        tally
+    }
+
+    #[tokio::test]
+    async fn a_rest_at_the_end_belongs_to_the_second_before() {
+        let (quick, slow) = (Duration::from_millis(1), Duration::from_millis(8));
+        let mut seconds = Seconds::default();
+        seconds.take(answers(100, quick), Duration::from_secs(1), &mut Blind).await;
+        seconds.take(answers(60, quick), Duration::from_secs(2), &mut Blind).await;
+        seconds.take(answers(40, slow), Duration::from_millis(2004), &mut Blind).await;
+        let told: Vec<_> =
+            seconds.seconds.iter().map(|second| (second.at.as_millis(), second.lasted.as_millis(), second.outcomes[2])).collect();
+        assert_eq!(told, [(1000, 1000, 100), (2004, 1004, 100)]);
+        assert_eq!(seconds.seconds[1].p50.as_millis(), 1);
+        assert_eq!(seconds.seconds[1].p99.as_millis(), 8);
+        assert_eq!(seconds.total.total(), 200);
+    }
+
+    #[tokio::test]
+    async fn what_is_long_enough_stands_for_itself_and_so_does_what_is_alone() {
+        let mut seconds = Seconds::default();
+        seconds.take(answers(3, Duration::ZERO), Duration::from_millis(2), &mut Blind).await;
+        assert_eq!(seconds.seconds.len(), 1);
+        let mut seconds = Seconds::default();
+        seconds.take(answers(100, Duration::ZERO), Duration::from_secs(1), &mut Blind).await;
+        seconds.take(answers(60, Duration::ZERO), Duration::from_millis(1600), &mut Blind).await;
+        assert_eq!((seconds.seconds.len(), seconds.seconds[1].lasted.as_millis()), (2, 600));
     }
 }

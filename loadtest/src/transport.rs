@@ -270,3 +270,14 @@ async fn whole(mut body: Incoming) -> Result<Bytes, Failure> {
     }
     Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_takes_a_connection_and_says_nothing_is_given_up() {
+        let made = open_or_pause(std::future::pending::<Result<(), String>>()).await;
+        assert_eq!(made, Err(Failure::CutOff("no connection within 5 s".into())));
+    }
+}

@@ -145,6 +145,148 @@ fn ctrl_c_prints_what_ran() {
     assert!(text.contains("stopped before its end") && text.contains("latency"), "{text}");
 }
 
+/// The processes that this one has started and that are there still.
+#[cfg(target_os = "linux")]
+fn children(id: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
+    lists.flat_map(|list| list.split_ascii_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
+}
+
+/// What the threads of a process are called.
+#[cfg(target_os = "linux")]
+fn threads(id: u32) -> impl Iterator<Item = String> {
+    let tasks = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten();
+    tasks.filter_map(|task| Some(std::fs::read_to_string(task.ok()?.path().join("comm")).ok()?.trim().to_owned()))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn ctrl_c_prints_what_a_scenario_came_to_and_leaves_nothing() {
+    for (command, told) in [
+        (&["scenario", "hit", "--duration", "600s"][..], "hit of ceiling, which spoke TLS after"),
+        (&["compare", "ceiling", "--duration", "600s"], "hit, h2: there was no round that all came through"),
+        (&["scenario", "search", "--duration", "600s"], "ceiling keeps its p99 under"),
+    ] {
+        for signal in ["INT", "HUP"] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut played = tool(command).env("TMPDIR", folder.path()).stdout(Stdio::piped()).spawn().unwrap();
+            let ceiling = loop {
+                let is_loading = threads(played.id()).any(|name| name == "generator-0");
+                if let Some(child) = children(played.id()).first().filter(|_| is_loading) {
+                    break *child;
+                }
+                assert!(played.try_wait().unwrap().is_none(), "{command:?} has ended by itself");
+                std::thread::yield_now();
+            };
+            assert!(Command::new("kill").args(["-s", signal, &played.id().to_string()]).status().unwrap().success());
+            let mut text = String::new();
+            played.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+            assert!(played.wait().unwrap().success(), "{command:?}: {text}");
+            assert!(text.contains(told), "{command:?}: {text}");
+            assert!(!text.contains("FAILED"), "what was stopped is not judged: {text}");
+            assert!(!std::path::Path::new(&format!("/proc/{ceiling}")).exists(), "the ceiling was left running");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "files were left");
+        }
+    }
+}
+
+/// A fake STS as a target: it answers a TokenReview as it is told to.
+struct Misbehaving {
+    child: std::process::Child,
+    url: String,
+    ca: std::path::PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Misbehaving {
+    fn start(behaviour: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        let mut child = loadtest(&["--behaviour", behaviour, "--ca-out", ca.to_str().unwrap()]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = format!("https://{}/authenticate", json(&line)["listening"].as_str().unwrap());
+        Self { child, url, ca, _folder: folder }
+    }
+}
+
+impl Drop for Misbehaving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_target_that_misbehaves_is_counted_in_the_result() {
+    for (behaviour, outcome, told) in [
+        ("close", "cut-off", "20 × "),
+        ("reset", "cut-off", "20 × "),
+        ("garbage", "malformed", "20 × not a TokenReview in JSON"),
+        ("oversize=104857600", "malformed", "20 × the answer is larger than 1 MiB"),
+        ("hang", "timed-out", "20 × no answer within 10ms"),
+    ] {
+        let target = Misbehaving::start(behaviour);
+        for http in ["h1", "h2"] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("run.json");
+            let arguments = ["run", "--target", &target.url, "--ca", target.ca.to_str().unwrap(), "--http", http, "--count", "20"];
+            let limits = ["--warm-up", "0s", "--tokens", "16", "--identities", "4", "--in-flight", "4", "--json", file.to_str().unwrap()];
+            let timeout = if behaviour == "hang" { "10ms" } else { "30s" };
+            let output = tool(&arguments).args(limits).args(["--timeout", timeout]).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            assert!(output.status.success() && text.contains(told), "{behaviour} {http}: {text}");
+            let run: arngate_loadtest::result::Run = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+            assert_eq!((run.summary.completed, run.summary.outcomes[outcome]), (20, 20), "{behaviour} {http}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_target_that_closes_every_connection_is_an_error_before_the_run() {
+    let ceiling = Ceiling::start();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/authenticate", listener.local_addr().unwrap());
+    // Ends with the process.
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let output = tool(&["run", "--target", &url, "--ca", ceiling.ca.to_str().unwrap()]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && text.lines().count() == 1 && text.contains("cannot be asked: TLS: "), "{text}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_tells_what_its_target_has_used() {
+    let ceiling = Ceiling::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.json");
+    let id = ceiling.child.id().to_string();
+    let arguments = ["--expect-arn", CEILING_ARN, "--count", "200", "--pid", &id, "--json", file.to_str().unwrap()];
+    let output = ceiling.run(&arguments).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains(" MiB at most, "), "{text}");
+    let run: arngate_loadtest::result::Run = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let second = run.seconds.last().unwrap();
+    assert!(second.rss_bytes.is_some_and(|bytes| bytes > 1 << 20) && second.cpus.is_some(), "{second:?}");
+    assert!(run.summary.process.is_some_and(|process| process.peak_rss_bytes >= second.rss_bytes.unwrap()), "{text}");
+    assert_eq!(run.summary.sts_calls, None, "nobody asked for it");
+}
+
+#[test]
+fn calls_of_sts_are_counted_where_the_target_tells_them() {
+    let ceiling = Ceiling::start();
+    let output = ceiling.run(&["--expect-arn", CEILING_ARN, "--count", "20", "--count-sts-calls"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("STS calls        0"), "{text}");
+    let target = Misbehaving::start("status=503");
+    let output = tool(&["run", "--target", &target.url, "--ca", target.ca.to_str().unwrap(), "--tokens", "4", "--count-sts-calls"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && text.contains("/metrics: status 503"), "{text}");
+}
+
 #[test]
 fn what_cannot_be_done_is_said_in_a_line() {
     let ceiling = Ceiling::start();
@@ -167,6 +309,8 @@ fn what_cannot_be_done_is_said_in_a_line() {
         (&["run", "--target", &ceiling.url, "--ca", ca, "--fail-if", "p99>5"], "expected a duration in us, ms or s"),
         (&["run", "--target", &ceiling.url, "--ca", ca, "--duration", "20s", "--warm-up", "900s"], "good for 15 minutes"),
         (&["run"], "--target <URL>"),
+        (&["run", "--target", &ceiling.url, "--ca", ca, "--pid", "4194999"], "there is no process 4194999 whose memory /proc tells"),
+        (&["compare", "ceiling", "--scenario", "nonsense"], "there is no scenario nonsense"),
         (&["scenario", "nonsense"], "there is no scenario nonsense; expected one of hit, cold, unique-sts"),
         (&["scenario", "hit", "--target", "nginx"], "expected arngate=PATH"),
         (&["scenario", "hit", "--target", "arngate=/nowhere/arngate"], "it could not be started: No such file"),

@@ -18,15 +18,17 @@ pub(crate) fn print_line(value: &serde_json::Value) -> Result<(), Box<dyn Error>
     Ok(out.flush()?)
 }
 
-/// Ends with the first Ctrl-C or SIGTERM after this call.
+/// Ends with the first Ctrl-C, SIGTERM, or end of the terminal after this call.
 #[cfg(unix)]
 pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hang_up = signal(SignalKind::hangup())?;
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
         }
     })
 }

@@ -13,10 +13,12 @@ use arngate_loadtest::clock::Clock;
 use arngate_loadtest::generator::{Limit, Load, Placement, Plan};
 use arngate_loadtest::kubeconfig::Kubeconfig;
 use arngate_loadtest::mix::{Kind, Mix, Popularity};
+use arngate_loadtest::process::Usage;
 use arngate_loadtest::question::{ApiVersion, Needle};
 use arngate_loadtest::report::Document;
 use arngate_loadtest::result::{Micros, Origin, Run};
 use arngate_loadtest::run::{Observer, Second, Seen, run as run_plan};
+use arngate_loadtest::scrape::Scrape;
 use arngate_loadtest::sts::parse_duration;
 use arngate_loadtest::supply::{Form, Order, Stock};
 use arngate_loadtest::target::{Http, Target};
@@ -125,6 +127,14 @@ struct TargetArguments {
     /// HTTP version: h1 or h2
     #[arg(long, value_name = "VERSION", default_value = "h2")]
     http: Http,
+
+    /// Process of the target on this machine: its memory and processor time go into the result
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
+
+    /// Ask the target's /metrics once a second how often it has called STS (aws_iam_authenticator_sts_responses_total)
+    #[arg(long)]
+    count_sts_calls: bool,
 }
 
 /// How much to ask.
@@ -179,16 +189,18 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let order = arguments.order(&clock)?;
     let origin = Origin::here(clock.now().as_i64());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let finished = runtime.block_on(async {
+    let (finished, peak_rss_bytes) = runtime.block_on(async {
         let mut stop = std::pin::pin!(stop_signal()?);
+        let mut eyes = Eyes::open(&arguments.target).await?;
         let placement = Placement { processors: arguments.processors.clone() };
         if arguments.prime {
             prime(&plan, &order, placement.clone(), stop.as_mut()).await?;
         }
         let ahead = usize::try_from(arguments.sign_ahead)?;
-        Ok::<_, Box<dyn Error>>(run_plan(&plan, &order, ahead, placement, &mut Progress::new(), stop).await?)
+        let finished = run_plan(&plan, &order, ahead, placement, &mut eyes, stop).await?;
+        Ok::<_, Box<dyn Error>>((finished, eyes.peak_rss_bytes))
     })?;
-    let mut result = Run::new(origin, arguments.settings(&order), &finished, arguments.lateness, None);
+    let mut result = Run::new(origin, arguments.settings(&order), &finished, arguments.lateness, peak_rss_bytes);
     result.summary.crossed = arguments.fail_if.iter().filter_map(|threshold| threshold.crossed_by(&result.summary)).collect();
     print!("{result}");
     if let Some(path) = &arguments.json {
@@ -227,7 +239,7 @@ impl Arguments {
         if self.mix.has(Kind::FreshNewIdentity) && self.cast.new_identities == 0 {
             return Err("fresh-new-identity needs --new-identities, which the target's STS knows".into());
         }
-        let target = self.target.target()?;
+        let target = self.target.target(self.target.http)?;
         if !target.is_loopback() && !self.target.i_own_this_target {
             return Err(format!("{} is not on this machine; if it is yours, say --i-own-this-target", target.address).into());
         }
@@ -280,15 +292,15 @@ impl Arguments {
 }
 
 impl TargetArguments {
-    fn target(&self) -> Result<Target, Box<dyn Error>> {
+    fn target(&self, http: Http) -> Result<Target, Box<dyn Error>> {
         let read = |path: &PathBuf| std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()));
         match (&self.target, &self.ca, &self.kubeconfig) {
             (_, _, Some(path)) => {
                 let Kubeconfig { server, ca_pem, client } = Kubeconfig::load(path)?;
                 let client = client.as_ref().map(|(certificate, key)| (certificate.as_slice(), key.as_slice()));
-                Ok(Target::new(&server, &ca_pem, client, self.http)?)
+                Ok(Target::new(&server, &ca_pem, client, http)?)
             }
-            (Some(url), Some(ca), _) => Ok(Target::new(url, &read(ca)?, None, self.http)?),
+            (Some(url), Some(ca), _) => Ok(Target::new(url, &read(ca)?, None, http)?),
             _ => Err("expected --target and --ca, or --kubeconfig".into()),
         }
     }
@@ -300,18 +312,51 @@ struct Progress {
     visible: bool,
 }
 
-impl Progress {
-    fn new() -> Self {
-        Self { shown: false, visible: std::io::stderr().is_terminal() }
+/// Looks at the target from outside, as far as it was told how.
+struct Eyes {
+    pid: Option<u32>,
+    peak_rss_bytes: Option<u64>,
+    scrape: Option<Scrape>,
+    progress: Progress,
+}
+
+impl Eyes {
+    /// Looks once, so that what cannot be seen is an error before the run.
+    async fn open(arguments: &TargetArguments) -> Result<Self, Box<dyn Error>> {
+        if let Some(pid) = arguments.pid.filter(|pid| Usage::of(*pid).is_none()) {
+            return Err(format!("there is no process {pid} whose memory /proc tells").into());
+        }
+        let scrape = if arguments.count_sts_calls {
+            let mut scrape = Scrape::new(arguments.target(Http::One)?);
+            scrape.sts_calls().await?;
+            Some(scrape)
+        } else {
+            None
+        };
+        let progress = Progress { shown: false, visible: std::io::stderr().is_terminal() };
+        Ok(Self { pid: arguments.pid, peak_rss_bytes: None, scrape, progress })
     }
 }
 
-impl Observer for Progress {
-    fn see(&mut self) -> Seen {
-        Seen::default()
+impl Observer for Eyes {
+    async fn see(&mut self) -> Seen {
+        let usage = self.pid.and_then(Usage::of);
+        self.peak_rss_bytes = usage.map(|usage| usage.peak_rss_bytes).or(self.peak_rss_bytes);
+        let sts_calls = match &mut self.scrape {
+            // A target that is too busy to tell is one of which it is not known in this second.
+            Some(scrape) => scrape.sts_calls().await.ok(),
+            None => None,
+        };
+        Seen { sts_calls, rss_bytes: usage.map(|usage| usage.rss_bytes), cpu: usage.map(|usage| usage.cpu) }
     }
 
     fn second(&mut self, second: &Second) {
+        self.progress.show(second);
+    }
+}
+
+impl Progress {
+    fn show(&mut self, second: &Second) {
         if !self.visible {
             return;
         }

@@ -55,7 +55,8 @@ pub(crate) struct Arguments {
 
 /// Play a scenario with several targets, taking turns in short rounds, and print their ratios.
 ///
-/// Ratios are of the rates of one round, so that what disturbs the machine disturbs all; shown are the median and the extremes.
+/// Ratios are of the rates of one round, so that what disturbs the machine disturbs all; shown are the median and the extremes. Exit code 4: the
+/// first has broken a rule of the scenario; 3: a phase is void.
 #[derive(Args, Debug)]
 pub(crate) struct CompareArguments {
     /// What to compare, the first being what the others are compared with: arngate=PATH, reference=PATH, ceiling or command=LINE
@@ -138,7 +139,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         }
         let scenario = arguments.common.find(name, arguments.duration)?;
         let mut stop = std::pin::pin!(stop);
-        let mut stage = Stage::set(&scenario, &arguments.target, arguments.common.seed).await?;
+        let mut stage = Stage::set_unless(&scenario, &arguments.target, arguments.common.seed, stop.as_mut()).await?;
         for phase in &scenario.phases {
             progress(format!("{}: {}", scenario.name, phase.name));
             if stage.play(phase, stop.as_mut()).await? {
@@ -188,7 +189,11 @@ pub(crate) fn run_compare(arguments: CompareArguments) -> Result<ExitCode, Box<d
     print!("{comparison}");
     write(arguments.common.json.as_deref(), &comparison)?;
     write_one(arguments.common.html.as_deref(), &comparison.scenario, || Document::Comparison(Box::new(comparison.clone())))?;
-    Ok(if comparison.is_void() { ExitCode::from(EXIT_VOID) } else { ExitCode::SUCCESS })
+    Ok(match (comparison.has_failed(), comparison.is_void()) {
+        (true, _) => ExitCode::from(EXIT_FAILED),
+        (false, true) => ExitCode::from(EXIT_VOID),
+        (false, false) => ExitCode::SUCCESS,
+    })
 }
 
 /// A line that the next one is written over; nothing where nobody looks.

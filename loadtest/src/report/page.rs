@@ -7,7 +7,7 @@ use arngate_core::UnixSeconds;
 use arngate_core::time::AmzDate;
 
 use super::escaped::Escaped;
-use super::section::{Member, REST_MOST_SECS, Section, names};
+use super::section::{Member, Section, names};
 use crate::outcome::Outcome;
 use crate::result::{Latency, Micros, Origin, Summary};
 use crate::scenario::compare::{ComparedPhase, Row, Spread};
@@ -209,8 +209,8 @@ fn plots(page: &mut String, section: &Section<'_>, index: usize) {
     } else {
         let _ = write!(
             page,
-            "<h3>Plots</h3>\n<div class=\"plots\">\n{}</div>\n<p class=\"quiet\">Points over time are those of a second each, at its end; \
-             a rest of less than {REST_MOST_SECS} s at the end of a run is not among them. Point at a line to read its figures.</p>\n",
+            "<h3>Plots</h3>\n<div class=\"plots\">\n{}</div>\n<p class=\"quiet\">Points over time are those of a second each, at its end. \
+             Point at a line to read its figures.</p>\n",
             figures.concat()
         );
     }

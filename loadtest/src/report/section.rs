@@ -12,9 +12,6 @@ use crate::scenario::{Check, Played, PlayedMemory};
 /// How many hues the style sheet has.
 const HUES: usize = 8;
 
-/// What is shorter at the end of a run than this, in seconds, is not plotted over time: a rate of three answers in a millisecond says nothing.
-pub(super) const REST_MOST_SECS: f64 = 0.5;
-
 const MIB: f64 = (1 << 20) as f64;
 
 /// Runs that are compared with each other.
@@ -130,12 +127,12 @@ impl Section<'_> {
     /// Its plots, those without figures included.
     pub(super) fn plots(&self) -> Vec<Plot> {
         let mut plots = vec![self.latency_by_percentile(), self.latency_over_time()];
-        plots.push(self.over_time("Answers over time", Axis::Rate, |_, second| Some(second.rate_per_sec)));
+        plots.push(self.over_time("Answers over time", Axis::Rate, |second| Some(second.rate_per_sec)));
         plots.extend(self.outcomes());
         plots.extend(self.latency_by_outcome());
-        plots.push(self.over_time("Calls of STS over time", Axis::Rate, |lasted, second| Some(second.sts_calls? as f64 / lasted)));
-        plots.push(self.over_time("Memory of the target over time", Axis::Mebibytes, |_, second| Some(second.rss_bytes? as f64 / MIB)));
-        plots.push(self.over_time("CPU of the target over time", Axis::Processors, |_, second| second.cpus));
+        plots.push(self.over_time("Calls of STS over time", Axis::Rate, |second| Some(a_second(second, second.sts_calls?))));
+        plots.push(self.over_time("Memory of the target over time", Axis::Mebibytes, |second| Some(second.rss_bytes? as f64 / MIB)));
+        plots.push(self.over_time("CPU of the target over time", Axis::Processors, |second| second.cpus));
         plots.push(self.lateness());
         plots
     }
@@ -155,17 +152,17 @@ impl Section<'_> {
             let line = |percentile: &str, ink, figure: fn(&Second) -> f64| {
                 // A second in which nothing was answered has no latency.
                 let point = |second: &Second| (second.rate_per_sec > 0.0).then(|| (second.at_secs, figure(second)));
-                Line { name: name(percentile), ink, points: with_lengths(&member.run.seconds).map(|(_, second)| point(second)).collect() }
+                Line { name: name(percentile), ink, points: member.run.seconds.iter().map(point).collect() }
             };
             [line("p50", inks[0], |second| second.p50_us), line("p99", inks[1], |second| second.p99_us)]
         });
         Plot { title: "Latency over time".into(), x: Axis::Time, y: Axis::Latency, lines: lines.collect(), is_plain: self.is_single() }
     }
 
-    fn over_time(&self, title: &str, y: Axis, figure: impl Fn(f64, &Second) -> Option<f64>) -> Plot {
+    fn over_time(&self, title: &str, y: Axis, figure: impl Fn(&Second) -> Option<f64>) -> Plot {
         let line = |member: &Member<'_>| {
-            let point = |(lasted, second): (f64, &Second)| Some((second.at_secs, figure(lasted, second)?));
-            Line { name: member.series.clone(), ink: hue(member.hue), points: with_lengths(&member.run.seconds).map(point).collect() }
+            let point = |second: &Second| Some((second.at_secs, figure(second)?));
+            Line { name: member.series.clone(), ink: hue(member.hue), points: member.run.seconds.iter().map(point).collect() }
         };
         Plot { title: title.into(), x: Axis::Time, y, lines: self.members.iter().map(line).collect(), is_plain: self.is_single() }
     }
@@ -174,10 +171,9 @@ impl Section<'_> {
     fn outcomes(&self) -> Vec<Plot> {
         self.by_series("Outcomes over time", |member| {
             let line = |(index, outcome): (usize, Outcome)| {
-                let point = |(lasted, second): (f64, &Second)| {
-                    Some((second.at_secs, second.outcomes.get(outcome.label()).copied().unwrap_or(0) as f64 / lasted))
-                };
-                let points: Vec<_> = with_lengths(&member.run.seconds).map(point).collect();
+                let point =
+                    |second: &Second| Some((second.at_secs, a_second(second, second.outcomes.get(outcome.label()).copied().unwrap_or(0))));
+                let points: Vec<_> = member.run.seconds.iter().map(point).collect();
                 let was_there = member.run.summary.count(outcome) > 0;
                 was_there.then(|| Line { name: outcome.label().into(), ink: hue(index), points })
             };
@@ -252,16 +248,7 @@ fn curve(latency: &Latency) -> Vec<Option<(f64, f64)>> {
     points.into_iter().map(Some).collect()
 }
 
-/// Seconds, each with how long it lasted; without the rest at the end.
-fn with_lengths(seconds: &[Second]) -> impl Iterator<Item = (f64, &Second)> {
-    let mut before = 0.0;
-    let last = seconds.len().saturating_sub(1);
-    let timed = seconds.iter().enumerate().map(move |(index, second)| {
-        let lasted = second.at_secs - std::mem::replace(&mut before, second.at_secs);
-        // The first may have begun later, and the last be short: what it says of its rate is exact.
-        let total = second.outcomes.values().sum::<u64>() as f64;
-        (index, if second.rate_per_sec > 0.0 { total / second.rate_per_sec } else { lasted }, second)
-    });
-    let is_rest = move |index: usize, lasted: f64| index > 0 && index == last && lasted < REST_MOST_SECS;
-    timed.filter(move |(index, lasted, _)| !is_rest(*index, *lasted)).map(|(_, lasted, second)| (lasted, second))
+/// So many within that second, as a rate.
+fn a_second(second: &Second, count: u64) -> f64 {
+    count as f64 / second.lasted_secs.max(1e-9)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Played, Scenario, Stage, StageError};
+use crate::generator::StartError;
 use crate::subject::Subject;
 
 /// What a comparison has come to.
@@ -104,18 +105,24 @@ pub async fn compare(
         for (subject, all) in subjects.iter().zip(&mut all) {
             told(format!("round {} of {rounds}: {}", round + 1, subject.name()));
             // Started anew each time: caches are cold, a herd finds its token unknown, and one fake STS at a time has the reference's port.
-            let mut stage = Stage::set(scenario, subject, seed.wrapping_add(u64::from(round))).await?;
+            let seed = seed.wrapping_add(u64::from(round));
+            let mut stage = match Stage::set_unless(scenario, subject, seed, stop.as_mut()).await {
+                Err(StageError::Load(StartError::Stopped)) => {
+                    stopped = true;
+                    break 'rounds;
+                }
+                set => set?,
+            };
             for phase in &scenario.phases {
                 stopped = stage.play(phase, stop.as_mut()).await?;
                 if stopped {
                     break;
                 }
             }
-            let played = stage.strike().await;
+            all.push(stage.strike().await);
             if stopped {
                 break 'rounds;
             }
-            all.push(played);
         }
     }
     let phases = scenario.phases.iter().enumerate().map(|(index, phase)| compared(phase.name, index, subjects, &all)).collect();
@@ -129,9 +136,14 @@ pub async fn compare(
 }
 
 fn compared(name: &str, index: usize, subjects: &[Subject], all: &[Vec<Played>]) -> ComparedPhase {
-    // Rounds that all have come through.
-    let rounds = all.iter().map(Vec::len).min().unwrap_or(0);
-    let runs = |subject: usize| (0..rounds).filter_map(move |round| Some(&all[subject][round].phases.get(index)?.run));
+    // Rounds in which all have come through this phase.
+    let run = |subject: usize, round: usize| {
+        let run = &all.get(subject)?.get(round)?.phases.get(index)?.run;
+        (!run.summary.stopped).then_some(run)
+    };
+    let most = all.iter().map(Vec::len).max().unwrap_or(0);
+    let rounds: Vec<_> = (0..most).filter(|round| (0..all.len()).all(|subject| run(subject, *round).is_some())).collect();
+    let runs = |subject: usize| rounds.iter().filter_map(move |round| run(subject, *round));
     let rates = |subject: usize| runs(subject).map(|run| run.summary.rate_per_sec).collect::<Vec<_>>();
     let ratio = |subject: usize, other: usize| Spread::of(rates(subject).iter().zip(rates(other)).map(|(mine, theirs)| mine / theirs));
     let ceiling = subjects.iter().position(|subject| *subject == Subject::Ceiling);
@@ -158,7 +170,21 @@ fn compared(name: &str, index: usize, subjects: &[Subject], all: &[Vec<Played>])
     ComparedPhase { name: name.into(), rows: subjects.iter().enumerate().map(row).collect() }
 }
 
+impl ComparedPhase {
+    /// Whether there was a round in which all came through it.
+    fn has_rounds(&self) -> bool {
+        self.rows.iter().any(|row| row.rate_per_sec != Spread::default())
+    }
+}
+
 impl Comparison {
+    /// Whether the first subject has broken a rule of the scenario in any round; of the others it is said, and no more.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        let first = |played: &&Played| self.subjects.first() == Some(&played.subject);
+        self.played.iter().filter(first).flat_map(|played| &played.checks).any(|check| !check.holds)
+    }
+
     /// Whether a phase of any round is void.
     #[must_use]
     pub fn is_void(&self) -> bool {
@@ -169,7 +195,14 @@ impl Comparison {
 /// The table of a comparison.
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for phase in &self.phases {
+        let (compared, others): (Vec<_>, Vec<_>) = self.phases.iter().partition(|phase| phase.has_rounds());
+        if compared.is_empty() {
+            self.played.iter().try_for_each(|played| played.fmt(f))?;
+        }
+        for phase in others {
+            writeln!(f, "{}, {}: there was no round that all came through", self.scenario, phase.name)?;
+        }
+        for phase in compared {
             writeln!(f, "{}, {}", self.scenario, phase.name)?;
             writeln!(
                 f,
@@ -196,6 +229,12 @@ impl fmt::Display for Comparison {
                     write!(f, "  {outcome} {count}")?;
                 }
                 writeln!(f)?;
+            }
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for played in &self.played {
+            for check in played.checks.iter().filter(|check| !check.holds && seen.insert((&played.subject, &check.rule))) {
+                writeln!(f, "FAILED by {}: {}: {}", played.subject, check.rule, check.found)?;
             }
         }
         let notes = self.played.iter().flat_map(|played| {

@@ -101,8 +101,10 @@ impl Rule {
 fn ends(seconds: &[Second], span: Duration) -> Option<(f64, f64)> {
     let end = seconds.last()?.at_secs;
     let mean = |within: &dyn Fn(f64) -> bool| {
-        let rates: Vec<_> = seconds.iter().filter(|second| within(second.at_secs)).map(|second| second.rate_per_sec).collect();
-        (!rates.is_empty()).then(|| rates.iter().sum::<f64>() / rates.len() as f64)
+        let (answers, lasted) = seconds.iter().filter(|second| within(second.at_secs)).fold((0.0, 0.0), |(answers, lasted), second| {
+            (answers + second.rate_per_sec * second.lasted_secs, lasted + second.lasted_secs)
+        });
+        (lasted > 0.0).then(|| answers / lasted)
     };
     // A tick may come some milliseconds late.
     let first = mean(&|at| at <= span.as_secs_f64() + 0.5)?;
@@ -116,6 +118,7 @@ mod tests {
     fn second(at_secs: f64, rate_per_sec: f64) -> Second {
         Second {
             at_secs,
+            lasted_secs: 1.0,
             rate_per_sec,
             p50_us: 0.0,
             p99_us: 0.0,
@@ -144,5 +147,8 @@ mod tests {
             .collect();
         assert_eq!(ends(&seconds, Duration::from_secs(10)), Some((100.0, 90.0)));
         assert_eq!(ends(&[], Duration::from_secs(10)), None);
+        let half = Second { lasted_secs: 0.5, ..second(3.0, 50.0) };
+        let (_, last) = ends(&[second(1.0, 9.0), second(2.0, 80.0), half], Duration::from_secs(2)).unwrap();
+        assert!((last - 70.0).abs() < 1e-9, "half a second counts half: {last}");
     }
 }

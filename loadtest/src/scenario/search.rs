@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Amount, Phase, Scenario, Stage, StageError};
 use crate::arrivals::Arrivals;
+use crate::generator::StartError;
 use crate::outcome::Outcome;
 use crate::result::Run;
 use crate::subject::Subject;
@@ -49,13 +50,16 @@ impl Search {
         mut told: impl FnMut(&Try),
     ) -> Result<Vec<Try>, StageError> {
         let mut stop = std::pin::pin!(stop);
-        let mut stage = Stage::set(scenario, subject, seed).await?;
+        let mut stage = Stage::set_unless(scenario, subject, seed, stop.as_mut()).await?;
         let mut bounds = Bounds { low: self.rates.0, high: self.rates.1, precision: self.precision };
         let mut tries = Vec::new();
         while let Some(rate) = bounds.next() {
             let phase =
                 Phase { amount: Amount::Open(Arrivals::Constant { rate }), prime: phase.prime && tries.is_empty(), ..phase.clone() };
-            let run = stage.measure(&phase, stop.as_mut()).await?;
+            let run = match stage.measure(&phase, stop.as_mut()).await {
+                Err(StageError::Load(StartError::Stopped)) => break,
+                measured => measured?,
+            };
             if run.summary.stopped {
                 break;
             }

@@ -19,11 +19,11 @@ use crate::process::processors;
 use crate::question::{ApiVersion, Needle};
 use crate::result::{LATENESS_MOST, Origin, Run, SCHEMA};
 use crate::run::{Observer, Second, Seen, prime, run};
+use crate::scrape::Scrape;
 use crate::sts::{Config, FakeSts};
 use crate::subject::{Setting, Started, Subject, SubjectError};
 use crate::supply::{Cast, Form, FormError, Order, Stock, region_of};
 use crate::target::TargetError;
-use crate::transport::Ask as _;
 
 /// The cluster that tokens are for.
 const CLUSTER_ID: &str = "loadtest";
@@ -72,6 +72,19 @@ impl Shares {
 }
 
 impl Stage {
+    /// Starts fake STS and subject, or nothing if it is told to `stop` meanwhile. `seed` makes keys and chance.
+    ///
+    /// # Errors
+    ///
+    /// [`StageError`].
+    pub async fn set_unless(scenario: &Scenario, subject: &Subject, seed: u64, stop: impl Future<Output = ()>) -> Result<Self, StageError> {
+        tokio::select! {
+            biased;
+            () = stop => Err(StageError::Load(StartError::Stopped)),
+            set = Self::set(scenario, subject, seed) => set,
+        }
+    }
+
     /// Starts fake STS and subject. `seed` makes keys and chance.
     ///
     /// # Errors
@@ -154,7 +167,13 @@ impl Stage {
     ///
     /// [`StageError`].
     pub async fn play(&mut self, phase: &Phase, stop: impl Future<Output = ()>) -> Result<bool, StageError> {
-        let run = self.measure(phase, stop).await?;
+        let run = match self.measure(phase, stop).await {
+            Err(StageError::Load(StartError::Stopped)) => {
+                self.notes.push(format!("stopped before {}", phase.name));
+                return Ok(true);
+            }
+            measured => measured?,
+        };
         let stopped = run.summary.stopped;
         self.phases.push(PlayedPhase { name: phase.name.into(), run });
         Ok(stopped)
@@ -221,8 +240,17 @@ impl Stage {
             metrics,
             notes: std::mem::take(&mut self.notes),
         };
-        // A ceiling knows nothing of STS, and has no bounds.
-        let rules = self.scenario.rules.iter().filter(|rule| self.subject != Subject::Ceiling || **rule == Rule::NoWrongIdentity);
+        // A ceiling knows nothing of STS, and has no bounds; and of what was stopped it is not known what it would have come to.
+        let was_stopped = played.phases.len() < self.scenario.phases.len() || played.phases.iter().any(|phase| phase.run.summary.stopped);
+        if was_stopped {
+            played.notes.push("stopped before its end: its rules were not judged".into());
+        }
+        let rules = self
+            .scenario
+            .rules
+            .iter()
+            .filter(|_| !was_stopped)
+            .filter(|rule| self.subject != Subject::Ceiling || **rule == Rule::NoWrongIdentity);
         played.checks = rules.filter_map(|rule| rule.check(&played)).collect();
         played
     }
@@ -234,11 +262,8 @@ impl Stage {
 
     /// What the target says of itself, where it does.
     async fn metrics(&self) -> Vec<String> {
-        let Ok(mut target) = self.started.target(crate::target::Http::One) else { return Vec::new() };
-        target.uri = format!("https://{}/metrics", self.started.address).parse().unwrap_or_default();
-        let asked = async { crate::transport::Link::new(target).getter().ask(bytes::Bytes::new()).await };
-        let Ok(Ok(answer)) = tokio::time::timeout(Duration::from_secs(2), asked).await else { return Vec::new() };
-        let text = String::from_utf8_lossy(&answer.body);
+        let Ok(target) = self.started.target(crate::target::Http::One) else { return Vec::new() };
+        let Ok(text) = Scrape::new(target).text().await else { return Vec::new() };
         text.lines().filter(|line| line.starts_with("arngate_")).map(str::to_owned).collect()
     }
 
@@ -420,7 +445,7 @@ struct Eyes<'a> {
 }
 
 impl Observer for Eyes<'_> {
-    fn see(&mut self) -> Seen {
+    async fn see(&mut self) -> Seen {
         let usage = self.started.process.usage();
         if let Some(usage) = usage {
             self.peak_rss_bytes = Some(usage.peak_rss_bytes);

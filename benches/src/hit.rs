@@ -22,7 +22,7 @@ use arngate_server::http::serve::Peer;
 use arngate_server::http::tls::Standing;
 use arngate_server::http::webhook::{AccessLog, Parts, Webhook};
 use arngate_server::identity_cache::Settings;
-use arngate_server::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
+use arngate_server::mapping::{Backend, BackendMode, Mapping, Names, Policy, Store};
 use arngate_server::metrics::{Levels, Metrics};
 use arngate_server::prover::sts::{Client, Config, Endpoints, Observer};
 use arngate_server::prover::{Chain, Prover, Realm};
@@ -77,14 +77,17 @@ fn credential(identity: u32) -> Result<Credential, Box<dyn Error>> {
     Ok(Credential::new(format!("ASIAIOSFODNN{identity:08}"), EXAMPLE_SECRET, told)?.with_session_token(session_token))
 }
 
-fn snapshot() -> Result<Snapshot, Box<dyn Error>> {
+fn store() -> Result<Store, Box<dyn Error>> {
     let mut mappings = Vec::new();
     for team in 0..MAPPINGS {
         let names =
             Names { username: format!("team-{team:04}"), groups: vec![format!("team-{team:04}"), "developers".into()], ..Names::default() };
         mappings.push(Mapping::for_arn(format!("arn:aws:iam::123456789012:role/Team-{team:04}"), false, names)?);
     }
-    Ok(Snapshot::new(vec![Backend::new(BackendMode::MountedFile, mappings, [].into(), vec!["system:".into()])], [].into()))
+    let mode = BackendMode::MountedFile;
+    let store = Store::new(Policy { reserved_prefixes: [(mode, vec!["system:".into()])].into(), ..Policy::of([mode]) });
+    store.publish(mode, Backend::new(mappings, [].into()));
+    Ok(store)
 }
 
 fn body(token: &str) -> Bytes {
@@ -119,7 +122,7 @@ impl Hall {
         let cluster = Arc::new(Cluster::new(ClusterParts {
             realm: Realm::new(CLUSTER, Partition::Aws, Some(REGION), 300, Chain::new(vec![Prover::Sts(client)])?)
                 .map_err(|error| error.to_string())?,
-            mappings: snapshot()?,
+            mappings: Arc::new(store()?),
             cache: Settings::default(),
             flights: flight::Limits::default(),
             evictions: metrics.evictions(),

@@ -21,7 +21,7 @@ use crate::bootstrap::x509::Summary;
 use crate::bootstrap::{self, certs};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{self, Cluster};
-use crate::config::{CacheSettings, ClientSettings, Config, ProverKind, WebhookClientSettings};
+use crate::config::{CacheSettings, ClientSettings, Config, MappingSettings, ProverKind, WebhookClientSettings};
 use crate::document::Errors;
 use crate::flight;
 use crate::http::admin::{self, Admin, Audience, Check, Readiness};
@@ -31,7 +31,7 @@ use crate::http::serve::{self, BindError, Drained, Limits, Sharing};
 use crate::http::tls::{AuthoritiesError, Clients, CurrentCert, Tls, TlsError};
 use crate::http::webhook::{self, AccessLog, Parts, Webhook};
 use crate::identity_cache::{self, NoRandom};
-use crate::mapping::Snapshot;
+use crate::mapping::{BackendMode, Followers, Following, Read, Reports, Slot, Store};
 use crate::memory::{Bounds, MemoryLimit, flights_for};
 use crate::metrics::{Levels, Metrics};
 use crate::prover::offline::{Bundle, Keyring};
@@ -64,6 +64,9 @@ pub enum StartError {
     /// The webhook kubeconfig.
     #[error(transparent)]
     Kubeconfig(#[from] KubeconfigError),
+    /// A backend mode of which nobody reads the source.
+    #[error("server.backendMode: there is nobody here who reads {0}")]
+    NoFollower(BackendMode),
     /// The offline prover has no bundle.
     #[error("server.provers has offline, and there is no server.offline.bundle")]
     NoBundle,
@@ -84,7 +87,9 @@ pub struct Service {
     /// Who proves.
     pub realm: Realm,
     /// How identities are mapped.
-    pub mappings: Snapshot,
+    pub mappings: Arc<Store>,
+    /// Who keeps these up to date.
+    pub followers: Followers,
     /// What TLS shows.
     pub certificate: certs::ServingCert,
     /// Where certificate and key lie, and how they looked before they were read; none: nowhere.
@@ -199,7 +204,8 @@ impl Service {
         let address = config.admin.address;
         Ok(Self {
             realm,
-            mappings: config.mappings,
+            mappings: mappings(&config.mappings, &metrics, &clock),
+            followers: Followers::default(),
             certificate,
             certificate_files: Some((bootstrap.state_dir.clone(), looks)),
             clients,
@@ -226,13 +232,17 @@ impl Service {
     ///
     /// [`BindError`] where the webhook cannot, [`KubeconfigError`]. A listener for probes that cannot is only warned about.
     pub async fn bind(self) -> Result<Running, StartError> {
+        let modes: Vec<_> = self.mappings.current().slots().iter().map(Slot::mode).collect();
+        if let Some(mode) = modes.iter().find(|mode| !self.followers.knows(**mode)) {
+            return Err(StartError::NoFollower(*mode));
+        }
         let listener = serve::bind_for(&self.address.to_string(), self.port, self.sharing).await?;
         let port = listener.local_addr().map_or(self.port, |address| address.port());
         if let Some(kubeconfig) = &self.kubeconfig {
             kubeconfig.write(&self.certificate, port)?;
         }
         let metrics = self.metrics;
-        let ready = Arc::new(Ready::new(Arc::clone(&self.clock), Arc::clone(&metrics)));
+        let ready = Arc::new(Ready::new(Arc::clone(&self.mappings), Arc::clone(&self.clock), Arc::clone(&metrics)));
         ready.serves(&self.certificate);
         let current = Arc::new(CurrentCert::new(self.certificate.certified_key()));
         let tls = Tls::new(Arc::clone(&current), self.clients, Arc::clone(&self.clock))?;
@@ -248,6 +258,7 @@ impl Service {
         };
         // Nobody waits for it: tokens for regions that we know are good meanwhile.
         tokio::spawn(self.realm.own_region().clone().look_up(self.realm.partition()));
+        let following = Following::new(self.followers, Arc::clone(&self.mappings), Arc::clone(&metrics), Arc::clone(&self.clock));
         let cluster = Arc::new(Cluster::new(cluster::Parts {
             realm: self.realm,
             mappings: self.mappings,
@@ -266,8 +277,33 @@ impl Service {
             deny_status: self.deny_status,
             bodies: Bodies::new(self.bounds.body_bytes, metrics.bodies_refused()),
         });
-        Ok(Running { cluster, listener, tls, admin, webhook: Arc::new(webhook), metrics, ready, limits: self.limits, watch })
+        Ok(Running {
+            cluster,
+            listener,
+            tls,
+            admin,
+            webhook: Arc::new(webhook),
+            metrics,
+            ready,
+            limits: self.limits,
+            watch,
+            following,
+            modes,
+        })
     }
+}
+
+/// The mappings of the settings; those of other sources come later.
+fn mappings(settings: &MappingSettings, metrics: &Arc<Metrics>, clock: &Arc<dyn Clock>) -> Arc<Store> {
+    let store = Arc::new(Store::new(settings.policy.clone()));
+    let mode = BackendMode::MountedFile;
+    if settings.policy.modes.contains(&mode) {
+        let reports = Reports::new(mode, Arc::clone(&store), Arc::clone(metrics), Arc::clone(clock));
+        let backend = Arc::clone(&settings.mounted);
+        // What there was to say was said with all other settings.
+        reports.loaded(Read { entries: backend.entries(), backend, findings: Vec::new(), rejected: 0, stale: false });
+    }
+    store
 }
 
 const fn cache(settings: &CacheSettings, bounds: &Bounds) -> identity_cache::Settings {
@@ -445,6 +481,8 @@ pub struct Running {
     ready: Arc<Ready>,
     limits: Limits,
     watch: Watch,
+    following: Following,
+    modes: Vec<BackendMode>,
 }
 
 impl Running {
@@ -476,7 +514,7 @@ impl Running {
     }
 
     /// Serves until `shutdown`, then answers what has come in and ends.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Drained {
+    pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Drained {
         let refusals: Arc<dyn serve::Refusals> = Arc::clone(&self.metrics) as _;
         let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
         let probes = self.admin.map(|(listener, audience)| {
@@ -488,6 +526,7 @@ impl Running {
             tokio::spawn(admin::serve(listener, admin, Arc::clone(&refusals), stopped))
         });
         let watching = tokio::spawn(self.watch.run());
+        self.following.follow(&self.modes);
         let ready = Arc::clone(&self.ready);
         let draining = async move {
             shutdown.await;
@@ -506,14 +545,15 @@ impl Running {
     }
 }
 
-/// Whether we can do our work. Mappings and provers are there before anything listens; what is left is whether the certificate is good now, and whether we
-/// are on our way out.
+/// Whether we can do our work. Provers are there before anything listens; what is left is whether all mappings in force have been loaded, whether the
+/// certificate is good now, and whether we are on our way out.
 #[derive(Debug)]
 struct Ready {
     draining: AtomicBool,
     /// First and last second of the certificate, where they can be read.
     not_before: AtomicI64,
     not_after: AtomicI64,
+    mappings: Arc<Store>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -522,8 +562,9 @@ struct Ready {
 const EXPIRES_SOON_SECS: i64 = 14 * 86_400;
 
 impl Ready {
-    fn new(clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
-        Self { draining: AtomicBool::new(false), not_before: AtomicI64::new(i64::MIN), not_after: AtomicI64::new(i64::MAX), clock, metrics }
+    fn new(mappings: Arc<Store>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+        let (not_before, not_after) = (AtomicI64::new(i64::MIN), AtomicI64::new(i64::MAX));
+        Self { draining: AtomicBool::new(false), not_before, not_after, mappings, clock, metrics }
     }
 
     /// This certificate is shown from now on.
@@ -548,10 +589,11 @@ impl Ready {
 
 impl Readiness for Ready {
     fn checks(&self) -> Vec<Check> {
-        let there = |name| Check { name, ok: true, required: true };
+        let mappings = Check { name: "mappings", ok: self.mappings.current().missing().next().is_none(), required: true };
+        let provers = Check { name: "provers", ok: true, required: true };
         let serving = Check { name: "serving", ok: !self.draining.load(Ordering::Relaxed), required: true };
         let certificate = Check { name: "certificate", ok: self.certificate_is_good(), required: true };
-        vec![there("mappings"), certificate, there("provers"), serving]
+        vec![mappings, certificate, provers, serving]
     }
 }
 

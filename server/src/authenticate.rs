@@ -36,6 +36,12 @@ pub enum AuthError {
     /// A mapping wants the private DNS name of an instance, and the session is not named after one.
     #[error("the mapping wants {{{{EC2PrivateDNSName}}}}, and the session name is not an instance id")]
     NotAnInstance,
+    /// Nobody that we know of has mapped the identity, and one backend is not loaded yet.
+    #[error("identity is not mapped so far, and the mappings of {mode} are not loaded yet")]
+    NotLoaded {
+        /// The backend.
+        mode: BackendMode,
+    },
     /// Nobody has mapped the identity.
     #[error("identity is not mapped")]
     NotMapped,
@@ -64,6 +70,7 @@ impl AuthError {
             Self::Full(_) => "overloaded",
             Self::NeedsEc2 => "needs-ec2",
             Self::NotAnInstance => "not-an-instance",
+            Self::NotLoaded { .. } => "not-loaded",
             Self::NotMapped => "not-mapped",
             Self::Panicked => "panic",
             Self::Proof(error) => error.reason(),
@@ -231,7 +238,7 @@ async fn fly(cluster: Arc<Cluster>, digest: Digest, token: OwnedToken, now: Now)
 fn is_let_in(cluster: &Cluster, identity: &VerifiedIdentity) -> bool {
     match cluster.mappings.current().look_up(&identity.identity(), identity.access_key_id()) {
         LookUp::AccountMapped(_) | LookUp::Mapped(_) | LookUp::NeedsEc2 { .. } => true,
-        LookUp::NotAnInstance { .. } | LookUp::NotMapped | LookUp::Reserved { .. } => false,
+        LookUp::NotAnInstance { .. } | LookUp::NotLoaded { .. } | LookUp::NotMapped | LookUp::Reserved { .. } => false,
     }
 }
 
@@ -255,6 +262,7 @@ pub fn decide<A>(cluster: &Cluster, identified: Identified, answer: impl FnOnce(
                 LookUp::Mapped(mapped) => Ok(User::Mapped(mapped)),
                 LookUp::NeedsEc2 { .. } => Err(AuthError::NeedsEc2),
                 LookUp::NotAnInstance { .. } => Err(AuthError::NotAnInstance),
+                LookUp::NotLoaded { mode } => Err(AuthError::NotLoaded { mode }),
                 LookUp::NotMapped => Err(AuthError::NotMapped),
                 LookUp::Reserved { mode, .. } => Err(AuthError::Reserved { mode }),
             };
@@ -271,7 +279,7 @@ pub enum Ending {
     Denied,
     /// We are broken.
     Broken,
-    /// We cannot do it now, by our own limits.
+    /// We cannot do it now: by our own limits, or because mappings are still being loaded.
     Overloaded,
     /// STS throttles.
     Throttled,
@@ -284,7 +292,7 @@ impl AuthError {
     #[must_use]
     pub const fn ending(&self) -> Ending {
         match self {
-            Self::Full(_) | Self::NeedsEc2 => Ending::Overloaded,
+            Self::Full(_) | Self::NeedsEc2 | Self::NotLoaded { .. } => Ending::Overloaded,
             Self::NotAnInstance | Self::NotMapped | Self::Reserved { .. } => Ending::Denied,
             Self::Panicked => Ending::Broken,
             Self::Proof(error) => match error.outcome() {

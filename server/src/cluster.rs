@@ -10,7 +10,7 @@ use crate::authenticate::Landed;
 use crate::clock::Clock;
 use crate::flight::{Flights, Limits};
 use crate::identity_cache::{Digester, IdentityCache, NoRandom, Settings};
-use crate::mapping::{Snapshot, Store};
+use crate::mapping::Store;
 use crate::metrics::{Level, Levels};
 use crate::prover::Realm;
 
@@ -26,7 +26,7 @@ pub struct Cluster {
     /// The proofs under way.
     pub flights: Arc<Flights<Landed>>,
     /// Its mappings, of which a look-up takes the snapshot in force.
-    pub mappings: Store,
+    pub mappings: Arc<Store>,
     /// Tells a proof that has come back how late it is.
     pub clock: Arc<dyn Clock>,
 }
@@ -36,8 +36,8 @@ pub struct Cluster {
 pub struct Parts {
     /// Who proves.
     pub realm: Realm,
-    /// The mappings that it begins with.
-    pub mappings: Snapshot,
+    /// Its mappings.
+    pub mappings: Arc<Store>,
     /// How identities are kept.
     pub cache: Settings,
     /// How many proofs at once.
@@ -61,7 +61,7 @@ impl Cluster {
             realm: Arc::new(realm),
             identities: IdentityCache::new(cache, evictions),
             flights: Arc::new(Flights::new(flights)),
-            mappings: Store::new(mappings),
+            mappings,
             clock,
         })
     }

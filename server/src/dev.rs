@@ -23,7 +23,7 @@ use crate::http::respond::DenyStatus;
 use crate::http::serve::{Limits, Sharing};
 use crate::http::webhook::AccessLog;
 use crate::identity_cache;
-use crate::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
+use crate::mapping::{Backend, BackendMode, Followers, Mapping, Names, Policy, Store};
 use crate::memory::{Bounds, MemoryLimit};
 use crate::metrics::Metrics;
 use crate::prover::offline::{Bundle, DERIVED_DAYS_MAX, Day, Derivation, Keyring};
@@ -102,7 +102,8 @@ impl Dev {
 
         let names = Names { username: USERNAME.into(), groups: vec![GROUP.into()], ..Names::default() };
         let mapping = Mapping::for_arn(ARN.into(), false, names);
-        let backend = Backend::new(BackendMode::MountedFile, mapping.into_iter().collect(), [].into(), Vec::new());
+        let mappings = Arc::new(Store::new(Policy::of([BackendMode::MountedFile])));
+        mappings.publish(BackendMode::MountedFile, Backend::new(mapping.into_iter().collect(), [].into()));
 
         let address = IpAddr::from(Ipv4Addr::LOCALHOST);
         let names = certs::Names { address: &address.to_string(), hostname: "localhost" };
@@ -110,7 +111,8 @@ impl Dev {
         let certificate_pem = certificate.leaf_pem();
         let service = Service {
             realm: realm.map_err(StartError::from)?,
-            mappings: Snapshot::new(vec![backend], [].into()),
+            mappings,
+            followers: Followers::default(),
             certificate,
             certificate_files: None,
             clients: None,

@@ -10,6 +10,7 @@
 //! upstream: pkg/metrics/metrics.go.
 
 mod cache;
+mod mapping;
 mod serving;
 mod sts;
 
@@ -25,6 +26,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use self::cache::CacheMetrics;
+use self::mapping::MappingMetrics;
 use self::serving::ServingMetrics;
 use self::sts::StsMetrics;
 
@@ -128,6 +130,7 @@ pub struct Metrics {
     serving: ServingMetrics,
     log_lines_left_out: Counter,
     cache: CacheMetrics,
+    mapping: MappingMetrics,
     sts: StsMetrics,
 }
 
@@ -161,6 +164,7 @@ impl Metrics {
         let log_lines_left_out = Counter::default();
         ours.register("log_lines_left_out", "Log lines about denied requests that were not written", log_lines_left_out.clone());
         let cache = CacheMetrics::register(ours);
+        let mapping = MappingMetrics::register(ours);
         let sts = StsMetrics::register(ours);
 
         // Made once: a request then takes no look-up in the family.
@@ -178,6 +182,7 @@ impl Metrics {
             serving,
             log_lines_left_out,
             cache,
+            mapping,
             sts,
         }
     }
@@ -256,6 +261,26 @@ impl Metrics {
     /// Files have changed and cannot be used.
     pub fn reload_failed(&self, what: &'static str) {
         self.serving.reload_failed(what);
+    }
+
+    /// A source of mappings is in force.
+    pub fn mapping_source(&self, source: &'static str) {
+        self.mapping.there(source);
+    }
+
+    /// A source of mappings is no longer in force.
+    pub fn mapping_source_left(&self, source: &'static str) {
+        self.mapping.left(source);
+    }
+
+    /// A source of mappings was read, and has so many that are in force and so many that were left out; `ok` says whether all of it could be read.
+    pub fn mapping_read(&self, source: &'static str, ok: bool, now: UnixSeconds, entries: usize, rejected: usize) {
+        self.mapping.read(source, ok, now, entries, rejected);
+    }
+
+    /// A source of mappings could not be read.
+    pub fn mapping_failed(&self, source: &'static str) {
+        self.mapping.failed(source);
     }
 
     /// The serving certificate is good until then.
@@ -399,6 +424,8 @@ mod tests {
         metrics.panicked();
         metrics.connection_refused();
         metrics.log_lines_left_out(7);
+        metrics.mapping_read("MountedFile", true, UnixSeconds::new(1_795_521_600), 12, 1);
+        metrics.mapping_source("CRD");
         metrics.sts_lane_refused("other");
         metrics.sts_new_host_refused();
         metrics.sts_retried();

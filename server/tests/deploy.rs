@@ -27,6 +27,7 @@ fn exposed() -> BTreeSet<String> {
     metrics.sts_connection_failure(region);
     metrics.sts_throttled(region);
     metrics.refused("expired");
+    metrics.mapping_source("MountedFile");
     let text = metrics.encode();
     let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let mut names = BTreeSet::new();

@@ -11,6 +11,7 @@ use arngate_core::UnixSeconds;
 use arngate_loadtest::credential::Credential;
 use arngate_loadtest::sts::Behaviour;
 use arngate_server::identity_cache;
+use arngate_server::mapping::BackendMode;
 use futures_util::future::join_all;
 use support::{Fixture, NOON, Protocol, Reply, Session, Setup};
 
@@ -258,17 +259,39 @@ async fn mappings_that_change_during_a_proof_are_those_that_answer() {
     let gate = fixture.sts().hold();
     let waiting = tokio::spawn(session.review(&token));
     gate.wait_held(1).await;
-    fixture.cluster().mappings.publish(support::only("Alice", "alice-of-late"));
+    fixture.cluster().mappings.publish(BackendMode::MountedFile, support::only("Alice", "alice-of-late"));
     gate.open();
     assert_eq!(username(&waiting.await.unwrap()).as_deref(), Some("alice-of-late"));
 
     // And on the very next request, though the identity is known.
-    fixture.cluster().mappings.publish(support::only("Bob", "bob"));
+    fixture.cluster().mappings.publish(BackendMode::MountedFile, support::only("Bob", "bob"));
     let reply = session.review(&token).await;
     assert_eq!((username(&reply), reply.error().as_str()), (None, "identity is not mapped"));
-    fixture.cluster().mappings.publish(support::only("Alice", "alice-again"));
+    fixture.cluster().mappings.publish(BackendMode::MountedFile, support::only("Alice", "alice-again"));
     assert_eq!(username(&session.review(&token).await).as_deref(), Some("alice-again"));
     assert_eq!(fixture.sts().calls(), 1);
+}
+
+#[tokio::test]
+async fn nobody_is_denied_as_unknown_while_a_source_of_mappings_is_not_loaded() {
+    let fixture = Fixture::start(Setup::default()).await;
+    let session = fixture.connect().await;
+    let bob = support::user("AKIABOB0000000000000", "Bob");
+    fixture.sts().put_credential(bob.clone());
+    let (alice, bob) = (fixture.token(&Credential::example_user()), fixture.token(&bob));
+    fixture.cluster().mappings.update(|draft| draft.policy.modes = vec![BackendMode::EksConfigMap, BackendMode::MountedFile]);
+    for _ in 0..2 {
+        assert_alice(&session.review(&alice).await);
+        let reply = session.review(&bob).await;
+        let error = "identity is not mapped so far, and the mappings of EKSConfigMap are not loaded yet";
+        assert_eq!((reply.status, reply.error().as_str()), (503, error));
+    }
+    assert_eq!(fixture.metric("arngate_refusals_total{reason=\"not-loaded\"}").await, 2);
+    fixture.cluster().mappings.publish(BackendMode::EksConfigMap, support::only("Bob", "bob"));
+    assert_eq!(session.review(&bob).await.status, 200);
+    fixture.cluster().mappings.publish(BackendMode::EksConfigMap, support::only("Carol", "carol"));
+    let reply = session.review(&bob).await;
+    assert_eq!((reply.status, reply.error().as_str()), (200, "identity is not mapped"));
 }
 
 #[tokio::test]
@@ -463,7 +486,7 @@ async fn in_every_fault_whoever_is_let_in_is_the_one_who_signed() {
             Fault::EverySecondCall(behaviour) => fixture.sts().set_behaviour_every(NonZeroU64::new(2).unwrap(), behaviour.clone()),
             Fault::ClockAhead => fixture.clock().set_unix(NOON.saturating_add(3600)),
             Fault::ClockBack => fixture.clock().set_unix(NOON.saturating_add(-3600)),
-            Fault::Mappings => fixture.cluster().mappings.publish(support::only("person-1", "one")),
+            Fault::Mappings => fixture.cluster().mappings.publish(BackendMode::MountedFile, support::only("person-1", "one")),
             Fault::Bundle => fixture.keyring().replace(support::bundle_of(&people[3])),
             Fault::HangUps => {
                 let gate = fixture.sts().hold();

@@ -6,7 +6,7 @@ use super::feature_gate::FeatureGates;
 use super::layer::{Environment, Overrides, flag, some, variable};
 use crate::document::reader::boolean;
 use crate::document::{Section, Text};
-use crate::mapping::file::partition_named;
+use crate::mapping::partition_named;
 
 /// The settings of `token` and `verify`.
 #[derive(Clone, Debug, Eq, PartialEq)]

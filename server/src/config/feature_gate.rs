@@ -3,7 +3,7 @@
 use super::layer::Overrides;
 use crate::document::reader::boolean;
 use crate::document::{Findings, Place};
-use crate::mapping::file::SsoEntries;
+use crate::mapping::SsoEntries;
 
 /// The feature gates.
 ///

@@ -23,8 +23,8 @@ pub use layer::{Environment, Overrides};
 pub use log::LogSettings;
 pub use network::AdminAddress;
 pub use settings::{
-    AdminSettings, AnswerSettings, BootstrapSettings, BoundSettings, CacheSettings, ClientSettings, Config, Ec2Settings,
-    KubernetesSettings, ListenSettings, OfflineSettings, ProverKind, StsSettings, WebhookClientSettings,
+    AdminSettings, AnswerSettings, BootstrapSettings, BoundSettings, CacheSettings, ClientSettings, Config, DynamicFileSettings,
+    Ec2Settings, KubernetesSettings, ListenSettings, MappingSettings, OfflineSettings, ProverKind, StsSettings, WebhookClientSettings,
 };
 
 use crate::document::tree::{self, DOCUMENT_MAX_BYTES};

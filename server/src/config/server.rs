@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arngate_core::endpoint::Fips;
@@ -16,16 +17,15 @@ use super::feature_gate::FeatureGates;
 use super::layer::{Environment, Overrides, flag, list, some, variable};
 use super::network::{AdminAddress, address, admin_address, hostname};
 use super::settings::{
-    AdminSettings, AnswerSettings, BootstrapSettings, BoundSettings, CacheSettings, ClientSettings, Config, Ec2Settings,
-    KubernetesSettings, ListenSettings, OfflineSettings, ProverKind, StsSettings, WebhookClientSettings,
+    AdminSettings, AnswerSettings, BootstrapSettings, BoundSettings, CacheSettings, ClientSettings, Config, DynamicFileSettings,
+    Ec2Settings, KubernetesSettings, ListenSettings, MappingSettings, OfflineSettings, ProverKind, StsSettings, WebhookClientSettings,
 };
 use crate::document::reader::{Span, boolean, distance, duration, integer, size_bytes};
 use crate::document::{Field, Findings, Place, Section, Shown, Text};
 use crate::http::body::BODY_MAX_BYTES;
 use crate::http::respond::DenyStatus;
 use crate::http::webhook::AccessLog;
-use crate::mapping::file::{self, account_ids, partition_named};
-use crate::mapping::{Backend, BackendMode, Snapshot};
+use crate::mapping::{BackendMode, Options, Policy, account_ids, file, partition_named};
 use crate::prover::sts::{self, EndpointError, Endpoints, Imds, Rate};
 
 /// upstream: `DefaultPort` in cmd/aws-iam-authenticator/server.go.
@@ -93,7 +93,7 @@ impl<'a> Reader<'a> {
         let (provers, offline) = self.provers(&mut server);
         let arn_patterns = self.switch(o.arn_patterns, &mut server, "arnPatterns", false);
         let region_source = self.region_source(region.as_ref(), &provers);
-        let options = file::Options { partition, arn_patterns, sso: feature_gates.sso_entries() };
+        let options = Options { partition, arn_patterns, sso: feature_gates.sso_entries() };
         let (clients, bootstrap) = self.clients_and_bootstrap(&mut server);
         let config = Config {
             cluster_id,
@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
             bootstrap,
             admin: self.admin(server.section("admin")),
             answer: self.answer(&mut server),
-            mappings: self.mappings(&mut server, &options),
+            mappings: self.mappings(&mut server, options),
             ec2: self.ec2(&mut server),
             kubernetes: KubernetesSettings {
                 kubeconfig: Self::text("--kubeconfig", o.kubeconfig.as_ref(), &mut server, "kubeconfig").map(path),
@@ -531,29 +531,28 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn mappings(&self, server: &mut Section<'a>, options: &file::Options) -> Snapshot {
-        let modes = self.backend_modes(server);
-        let mut reserved = self.reserved_prefixes(server, &modes);
+    fn mappings(&self, server: &mut Section<'a>, options: Options) -> MappingSettings {
+        let (modes, dynamic_file) = self.backend_modes(server);
+        let reserved_prefixes = self.reserved_prefixes(server, &modes);
         let scrubbed = server.take("scrubbedAccounts").map(|field| account_ids(&field)).unwrap_or_default();
-        let mounted = file::read(server, options, reserved.remove(&BackendMode::MountedFile).unwrap_or_default());
-        // The other modes are errors by now, so what is missing here for them is never used.
-        let backends: Vec<Backend> = if modes.contains(&BackendMode::MountedFile) { vec![mounted] } else { Vec::new() };
-        Snapshot::new(backends, scrubbed.into_iter().collect())
+        let mounted = Arc::new(file::read(server, &options));
+        let policy = Policy { modes, reserved_prefixes, scrubbed_accounts: scrubbed.into_iter().collect() };
+        MappingSettings { policy, mounted, options, dynamic_file }
     }
 
     /// The modes, and the paths that belong to them.
     ///
     /// upstream: `ValidateBackendMode` in pkg/mapper/mapper.go, and `getConfig` in cmd/aws-iam-authenticator/root.go.
-    fn backend_modes(&self, server: &mut Section<'a>) -> Vec<BackendMode> {
+    fn backend_modes(&self, server: &mut Section<'a>) -> (Vec<BackendMode>, Option<DynamicFileSettings>) {
         let field = server.take("backendMode");
         let dynamic_path = some(server.text("dynamicfilepath"));
-        some(server.text("dynamicfileUserIDStrict")).and_then(|text| text.read(self.findings, boolean));
+        let user_id_strict = some(server.text("dynamicfileUserIDStrict")).and_then(|text| text.read(self.findings, boolean));
         if let Some(text) = some(server.text("dynamicBackendModePath")) {
             self.findings.error(text.place, "a backend mode that changes is not supported by this version yet");
         }
         let Some(names) = list("--backend-mode", &self.overrides.backend_mode, field.as_ref()) else {
             self.refuse_path(dynamic_path);
-            return vec![BackendMode::MountedFile];
+            return (vec![BackendMode::MountedFile], None);
         };
         if names.is_empty() {
             let place = field.map_or(Place::Flag("--backend-mode"), |field| field.place());
@@ -570,15 +569,14 @@ impl<'a> Reader<'a> {
             if mode == BackendMode::DynamicFile && dynamic_path.is_none() {
                 self.findings.error(name.place.clone(), "the backend mode DynamicFile needs server.dynamicfilepath");
             }
-            if mode != BackendMode::MountedFile {
-                self.findings.error(name.place.clone(), format!("the backend mode {mode} is not supported by this version yet"));
-            }
             modes.push(mode);
         }
         if !modes.contains(&BackendMode::DynamicFile) {
             self.refuse_path(dynamic_path);
+            return (modes, None);
         }
-        modes
+        let user_id_strict = user_id_strict.unwrap_or(false);
+        (modes, dynamic_path.map(|text| DynamicFileSettings { path: path(text), user_id_strict }))
     }
 
     fn refuse_path(&self, path: Option<Text>) {

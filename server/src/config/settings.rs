@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arngate_core::Partition;
@@ -10,7 +11,7 @@ use super::feature_gate::FeatureGates;
 use super::network::AdminAddress;
 use crate::http::respond::DenyStatus;
 use crate::http::webhook::AccessLog;
-use crate::mapping::Snapshot;
+use crate::mapping::{Backend, Options, Policy};
 use crate::prover::sts::{Endpoints, Imds, Rate};
 
 /// The settings of `server` and `init`.
@@ -46,8 +47,8 @@ pub struct Config {
     pub admin: AdminSettings,
     /// How decisions are answered and logged.
     pub answer: AnswerSettings,
-    /// `server.backendMode` with all mappings, and `server.scrubbedAccounts`.
-    pub mappings: Snapshot,
+    /// `server.backendMode` and all that belongs to mappings.
+    pub mappings: MappingSettings,
     /// How to ask EC2.
     pub ec2: Ec2Settings,
     /// How to reach the API server.
@@ -191,6 +192,28 @@ pub struct AnswerSettings {
     pub deny_status: DenyStatus,
     /// Which decisions are logged.
     pub access_log: AccessLog,
+}
+
+/// Who is mapped to what, and where more is read about it.
+#[derive(Clone, Debug)]
+pub struct MappingSettings {
+    /// `server.backendMode`, `server.reservedPrefixConfig` and `server.scrubbedAccounts`.
+    pub policy: Policy,
+    /// The mappings of the file itself, which count if MountedFile is among the modes.
+    pub mounted: Arc<Backend>,
+    /// How mappings are read, wherever they are.
+    pub options: Options,
+    /// `server.dynamicfilepath`: there if DynamicFile is among the modes.
+    pub dynamic_file: Option<DynamicFileSettings>,
+}
+
+/// The dynamic file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DynamicFileSettings {
+    /// Where it is.
+    pub path: PathBuf,
+    /// `server.dynamicfileUserIDStrict`: whether mappings are for unique ids, and not for names.
+    pub user_id_strict: bool,
 }
 
 /// How to ask EC2.

@@ -8,7 +8,7 @@ use arngate_core::{Identity, Partition};
 use super::*;
 use crate::http::respond::DenyStatus;
 use crate::http::webhook::AccessLog;
-use crate::mapping::Outcome;
+use crate::mapping::{Backend, BackendMode};
 use crate::prover::sts::{Imds, Rate};
 
 fn parsed(text: &str) -> Result<Document, ConfigErrors> {
@@ -55,7 +55,7 @@ fn some(text: &str) -> Option<String> {
 #[test]
 fn a_cluster_id_is_all_it_takes() {
     let mut config = file("clusterID: test\n");
-    config.mappings = crate::mapping::Snapshot::default();
+    config.mappings.mounted = Arc::new(Backend::new(Vec::new(), [].into()));
     insta::assert_debug_snapshot!(config, @r#"
     Config {
         cluster_id: "test",
@@ -124,9 +124,28 @@ fn a_cluster_id_is_all_it_takes() {
             deny_status: Ok,
             access_log: Denied,
         },
-        mappings: Snapshot {
-            backends: [],
-            scrubbed_accounts: {},
+        mappings: MappingSettings {
+            policy: Policy {
+                modes: [
+                    MountedFile,
+                ],
+                reserved_prefixes: {},
+                scrubbed_accounts: {},
+            },
+            mounted: Backend {
+                mappings: [],
+                exact: {},
+                sso: {},
+                patterns: {},
+                accounts: {},
+                has_gaps: false,
+            },
+            options: Options {
+                partition: Aws,
+                arn_patterns: false,
+                sso: Listed,
+            },
+            dynamic_file: None,
         },
         ec2: Ec2Settings {
             role_arn: None,
@@ -358,10 +377,13 @@ Server:
     let admin = AdminAddress { ip: "127.0.0.1".parse().ok(), port: 9000 };
     assert_eq!(config.admin, AdminSettings { address: admin, is_set: true });
     assert_eq!(config.answer, AnswerSettings { deny_status: DenyStatus::Forbidden, access_log: AccessLog::None });
-    assert!(config.mappings.is_scrubbed("012345678901"));
+    let policy = config.mappings.policy;
+    assert!(policy.scrubbed_accounts.contains("012345678901"));
+    assert_eq!(policy.reserved_prefixes[&BackendMode::MountedFile], ["system:"]);
     let arn = "arn:aws-us-gov:sts::123456789012:assumed-role/A/s";
     let identity = Identity::check(Partition::AwsUsGov, "123456789012", arn, "AROA:s").unwrap();
-    assert!(matches!(config.mappings.look_up(&identity, ""), Outcome::Reserved { prefix: "system:", .. }));
+    let mounted = config.mappings.mounted;
+    assert!(mounted.find(&identity).is_some_and(|mapping| mapping.username().as_str().starts_with("system:")));
 }
 
 #[test]
@@ -557,10 +579,13 @@ server:
 #[test]
 fn checks_backend_modes_and_what_belongs_to_them() {
     let modes = |text: &str| errors(&format!("clusterID: a\nserver: {{{text}}}\n"));
-    insta::assert_snapshot!(modes("backendMode: 'EKSConfigMap CRD'"), @r#"
-    config.yaml:2: server.backendMode: the backend mode EKSConfigMap is not supported by this version yet
-    config.yaml:2: server.backendMode: the backend mode CRD is not supported by this version yet
-    "#);
+    assert_eq!(
+        file("clusterID: a\nserver: {backendMode: 'EKSConfigMap CRD'}\n").mappings.policy.modes,
+        [BackendMode::EksConfigMap, BackendMode::Crd]
+    );
+    let dynamic =
+        file("{clusterID: a, server: {backendMode: [DynamicFile, MountedFile], dynamicfilepath: /x, dynamicfileUserIDStrict: 1}}");
+    assert_eq!(dynamic.mappings.dynamic_file, Some(DynamicFileSettings { path: "/x".into(), user_id_strict: true }));
     insta::assert_snapshot!(modes("backendMode: [MountedFile, MountedFile, mountedfile, Nothing]"), @r#"
     config.yaml:2: server.backendMode[1]: the backend mode MountedFile is there twice
     config.yaml:2: server.backendMode[2]: expected a backend mode, one of MountedFile, EKSConfigMap, CRD, DynamicFile, found "mountedfile"; did you mean MountedFile?
@@ -569,10 +594,7 @@ fn checks_backend_modes_and_what_belongs_to_them() {
     insta::assert_snapshot!(modes("backendMode: [File, MountedFile]"), @"config.yaml:2: server.backendMode[1]: the backend mode MountedFile is there twice");
     insta::assert_snapshot!(modes("backendMode: []"), @"config.yaml:2: server.backendMode: expected at least one backend mode");
     insta::assert_snapshot!(modes("backendMode: ''"), @"config.yaml:2: server.backendMode: expected at least one backend mode");
-    insta::assert_snapshot!(modes("backendMode: DynamicFile"), @r#"
-    config.yaml:2: server.backendMode: the backend mode DynamicFile needs server.dynamicfilepath
-    config.yaml:2: server.backendMode: the backend mode DynamicFile is not supported by this version yet
-    "#);
+    insta::assert_snapshot!(modes("backendMode: DynamicFile"), @"config.yaml:2: server.backendMode: the backend mode DynamicFile needs server.dynamicfilepath");
     insta::assert_snapshot!(modes("dynamicfilepath: /x"), @"config.yaml:2: server.dynamicfilepath: needs the backend mode DynamicFile");
     insta::assert_snapshot!(modes("dynamicBackendModePath: /x"), @"config.yaml:2: server.dynamicBackendModePath: a backend mode that changes is not supported by this version yet");
     insta::assert_snapshot!(modes("reservedPrefixConfig: [{backendmode: X}, {usernamePrefixReserveList: [a]}, text]"), @r#"

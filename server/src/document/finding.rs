@@ -1,6 +1,6 @@
 //! What is wrong with a document, and where.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 
@@ -37,10 +37,23 @@ pub enum Place {
 }
 
 impl Place {
-    const fn position(&self) -> Option<Position> {
+    /// Line and column, if it has them.
+    #[must_use]
+    pub const fn position(&self) -> Option<Position> {
         match self {
             Self::File { position, .. } => *position,
             Self::Environment(_) | Self::Flag(_) | Self::Nowhere => None,
+        }
+    }
+
+    /// Where it is, for somebody who looks at the same document: `server.mapRoles[3] in line 12`; the file, where that is all there is to say.
+    #[must_use]
+    pub fn within(&self) -> String {
+        match self {
+            Self::File { position: Some(position), key, .. } => format!("{} in line {}", Escaped(key), position.line),
+            Self::File { position: None, file, .. } => Escaped(file).to_string(),
+            Self::Flag(name) | Self::Environment(name) => (*name).to_owned(),
+            Self::Nowhere => String::new(),
         }
     }
 }
@@ -114,12 +127,14 @@ impl From<Error> for Errors {
 #[derive(Debug, Default)]
 pub struct Findings {
     errors: RefCell<Vec<Error>>,
+    errors_noted: Cell<usize>,
     warnings: RefCell<Vec<Warning>>,
 }
 
 impl Findings {
     /// Notes an error.
     pub fn error(&self, place: Place, message: impl Into<String>) {
+        self.errors_noted.set(self.errors_noted.get().saturating_add(1));
         let mut errors = self.errors.borrow_mut();
         if errors.len() < KEPT {
             errors.push(Error { place, message: message.into() });
@@ -138,6 +153,12 @@ impl Findings {
         }
     }
 
+    /// How many errors were noted, also of those that are not kept.
+    #[must_use]
+    pub fn errors_noted(&self) -> usize {
+        self.errors_noted.get()
+    }
+
     /// Notes errors of somebody else.
     pub fn extend(&self, errors: Errors) {
         for error in errors.0 {
@@ -151,17 +172,20 @@ impl Findings {
     ///
     /// All errors that were noted.
     pub fn into_result(self) -> Result<Vec<Warning>, Errors> {
+        let (errors, warnings) = self.into_parts();
+        if errors.0.is_empty() { Ok(warnings) } else { Err(errors) }
+    }
+
+    /// All errors and all warnings, for whoever leaves out what is wrong and takes the rest; ordered as those of [`into_result`](Self::into_result).
+    #[must_use]
+    pub fn into_parts(self) -> (Errors, Vec<Warning>) {
         let (mut errors, mut warnings) = (self.errors.into_inner(), self.warnings.into_inner());
-        if errors.is_empty() {
-            // What lies behind the kept ones says that there are more, and stays last.
-            let kept = warnings.len().min(KEPT);
-            warnings[..kept].sort_by_key(|warning| warning.place.position());
-            Ok(warnings)
-        } else {
-            let kept = errors.len().min(KEPT);
-            errors[..kept].sort_by_key(|error| error.place.position());
-            Err(Errors(errors))
-        }
+        // What lies behind the kept ones says that there are more, and stays last.
+        let kept = errors.len().min(KEPT);
+        errors[..kept].sort_by_key(|error| error.place.position());
+        let kept = warnings.len().min(KEPT);
+        warnings[..kept].sort_by_key(|warning| warning.place.position());
+        (Errors(errors), warnings)
     }
 }
 

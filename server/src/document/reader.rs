@@ -40,7 +40,7 @@ impl<'a> Section<'a> {
     /// The outermost map of a document.
     #[must_use]
     pub fn root(file: &'a Arc<str>, node: &'a Node, findings: &'a Findings) -> Self {
-        Field { node, origin: Origin { file, path: String::new(), findings } }.section()
+        Field::root(file, node, findings, "").section()
     }
 
     /// A document that is not there: each key is absent.
@@ -117,16 +117,16 @@ pub struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
+    /// The whole of a document that is called `path` in messages.
+    #[must_use]
+    pub fn root(file: &'a Arc<str>, node: &'a Node, findings: &'a Findings, path: &str) -> Self {
+        Self { node, origin: Origin { file, path: path.to_owned(), findings } }
+    }
+
     /// Where it stands.
     #[must_use]
     pub fn place(&self) -> Place {
         self.origin.place(self.node)
-    }
-
-    /// The path of keys that leads to it.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        &self.origin.path
     }
 
     /// Where it begins.
@@ -135,16 +135,19 @@ impl<'a> Field<'a> {
         self.node.position
     }
 
-    /// The line that it stands in.
-    #[must_use]
-    pub const fn line(&self) -> usize {
-        self.node.position.line
-    }
-
     /// Where errors and warnings go.
     #[must_use]
     pub const fn findings(&self) -> &'a Findings {
         self.origin.findings
+    }
+
+    /// The same, with another place for what is wrong with it.
+    #[must_use]
+    pub fn noting_in<'b>(&self, findings: &'b Findings) -> Field<'b>
+    where
+        'a: 'b,
+    {
+        Field { node: self.node, origin: Origin { file: self.origin.file, path: self.origin.path.clone(), findings } }
     }
 
     /// Notes that it is wrong.
@@ -180,6 +183,23 @@ impl<'a> Field<'a> {
     #[must_use]
     pub fn is_empty_text(&self) -> bool {
         matches!(&self.node.value, Value::Text(text) if text.is_empty())
+    }
+
+    /// Whether it is a list.
+    #[must_use]
+    pub const fn is_list(&self) -> bool {
+        matches!(&self.node.value, Value::List(_))
+    }
+
+    /// Whether there is nothing in it: no text, or an empty one, an empty list or an empty map.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        match &self.node.value {
+            Value::List(items) => items.is_empty(),
+            Value::Map(entries) => entries.is_empty(),
+            Value::Null => true,
+            Value::Text(text) => text.trim().is_empty(),
+        }
     }
 
     /// A map, where anything else is an error.

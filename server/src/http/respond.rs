@@ -8,6 +8,7 @@
 //! | STS throttles | 429, never with Retry-After, which multiplies retries | the same | `sts_throttling` |
 //! | STS cannot say | 504 | the same | `sts_error` |
 //! | our own limits | 503 | the same | `sts_error` |
+//! | not mapped, while a source of mappings is not loaded | 503 | the same | `uknown_user` (sic) |
 //! | no room for the body | 503 | text | `malformed_request` |
 //! | we are broken | 500 | text | – (`arngate_panics_total`) |
 //! | no accepted client certificate, where one is asked for | 401 | text | `malformed_request` |
@@ -212,9 +213,15 @@ fn result_of(error: &AuthError) -> AuthResult {
         (_, Ending::Throttled) => AuthResult::StsThrottling,
         (AuthError::Full(_) | AuthError::Proof(ProveError::Sts(_)), _) => AuthResult::StsError,
         (AuthError::Proof(_), _) => AuthResult::InvalidToken,
-        (AuthError::NeedsEc2 | AuthError::NotAnInstance | AuthError::NotMapped | AuthError::Panicked | AuthError::Reserved { .. }, _) => {
-            AuthResult::UnknownUser
-        }
+        (
+            AuthError::NeedsEc2
+            | AuthError::NotAnInstance
+            | AuthError::NotLoaded { .. }
+            | AuthError::NotMapped
+            | AuthError::Panicked
+            | AuthError::Reserved { .. },
+            _,
+        ) => AuthResult::UnknownUser,
     }
 }
 

@@ -2,15 +2,30 @@
 //!
 //! What matches what is decided in [`arngate_core::mapping`]; here are indexes over it, the order of backends, and the sources. A source
 //! makes a whole [`Backend`], never a change to one, so that a look-up sees the old mappings or the new ones and nothing between.
+//!
+//! ```text
+//! file, config_map, crd   bytes or objects ─► entry ─► Read (backend, findings)      pure: no I/O
+//! source::Follow          reads whenever the source changes ─► Reports ─► Store
+//! Store                   backends and policy ─► Snapshot ─► look_up
+//! ```
 
+mod backend;
+pub mod config_map;
+pub mod crd;
+mod entry;
 pub mod file;
 mod snapshot;
+pub mod source;
 mod store;
 
 use std::fmt;
 
-pub use snapshot::{Backend, Group, Mapped, Mapping, Names, Outcome, Snapshot};
-pub use store::Store;
+pub use backend::{Backend, Held, Mapping, Names};
+pub use entry::{Options, SsoEntries};
+pub(crate) use entry::{account_ids, partition_named};
+pub use snapshot::{Group, Mapped, Outcome, Slot, Snapshot};
+pub use source::{Finding, Follow, Followers, Following, Read, Reports, Severity};
+pub use store::{Draft, Policy, Store};
 
 /// Where mappings come from.
 ///

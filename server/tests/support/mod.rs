@@ -22,7 +22,7 @@ use arngate_server::http::respond::DenyStatus;
 use arngate_server::http::serve::{Limits, Sharing};
 use arngate_server::http::webhook::AccessLog;
 use arngate_server::identity_cache;
-use arngate_server::mapping::{Backend, BackendMode, Mapping, Names, Snapshot};
+use arngate_server::mapping::{Backend, BackendMode, Followers, Mapping, Names, Policy, Store};
 use arngate_server::memory::{Bounds, MemoryLimit};
 use arngate_server::metrics::{Metrics, StsRegion};
 use arngate_server::prover::offline::{Bundle, Day, Derivation, Keyring};
@@ -195,7 +195,8 @@ impl Fixture {
 
         let service = Service {
             realm: Realm::new(CLUSTER, Partition::Aws, Some(REGION), 300, chain(&setup, &sts, &metrics, &keyring, &panics)).unwrap(),
-            mappings: mappings(setup.scrubbed, setup.whole_account),
+            mappings: Arc::new(mappings(setup.scrubbed, setup.whole_account)),
+            followers: Followers::default(),
             certificate,
             certificate_files: None,
             clients: None,
@@ -428,13 +429,13 @@ fn closed_port() -> SocketAddr {
 }
 
 /// One user of the examples' account, and nobody else.
-pub fn only(user: &str, username: &str) -> Snapshot {
+pub fn only(user: &str, username: &str) -> Backend {
     let names = Names { username: username.into(), ..Names::default() };
     let mapping = Mapping::for_arn(format!("arn:aws:iam::{ACCOUNT}:user/{user}"), false, names).unwrap();
-    Snapshot::new(vec![Backend::new(BackendMode::MountedFile, vec![mapping], [].into(), Vec::new())], [].into())
+    Backend::new(vec![mapping], [].into())
 }
 
-fn mappings(scrubbed: bool, whole_account: bool) -> Snapshot {
+fn mappings(scrubbed: bool, whole_account: bool) -> Store {
     let names = |username: &str, groups: &[&str]| Names {
         username: username.into(),
         groups: groups.iter().map(|group| (*group).into()).collect(),
@@ -448,9 +449,13 @@ fn mappings(scrubbed: bool, whole_account: bool) -> Snapshot {
         mapping("arn:aws:iam::123456789012:user/Reserved", "system:reserved", &[]),
     ];
     let accounts = if whole_account { [ACCOUNT.to_owned()].into() } else { [].into() };
-    let backend = Backend::new(BackendMode::MountedFile, mappings, accounts, vec!["system:".into()]);
-    let scrubbed = if scrubbed { [ACCOUNT.to_owned()].into() } else { [].into() };
-    Snapshot::new(vec![backend], scrubbed)
+    let store = Store::new(Policy {
+        modes: vec![BackendMode::MountedFile],
+        reserved_prefixes: [(BackendMode::MountedFile, vec!["system:".into()])].into(),
+        scrubbed_accounts: if scrubbed { [ACCOUNT.to_owned()].into() } else { [].into() },
+    });
+    store.publish(BackendMode::MountedFile, Backend::new(mappings, accounts));
+    store
 }
 
 pub fn user(access_key_id: &str, name: &str) -> Credential {

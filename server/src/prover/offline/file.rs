@@ -184,7 +184,7 @@ fn signing_keys_of(partition: Partition, list: &Field<'_>) -> Vec<DailyKey> {
         let region = region.and_then(|region| region.read(|text| bundle::check_region(partition, text).map(|()| Box::from(text))));
         let key = key.and_then(|key| key.read(bundle::read_key));
         let (Some(day), Some(region), Some(key)) = (day, region, key) else { continue };
-        if let Some(line) = lines.insert((day, Box::clone(&region)), field.line()) {
+        if let Some(line) = lines.insert((day, Box::clone(&region)), field.position().line) {
             field.error(format!("this day and region are there twice, first in line {line}"));
         }
         keys.push(DailyKey::new(day, region, key));

@@ -279,10 +279,6 @@ impl Connector {
         Self { shared: Arc::clone(&self.shared), only_by_shape, open: Arc::default() }
     }
 
-    pub(crate) const fn is_only_by_shape(&self) -> bool {
-        self.only_by_shape
-    }
-
     /// Connections that it has opened and that are still there.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
@@ -293,10 +289,9 @@ impl Connector {
         self.shared.open.load(Ordering::Relaxed)
     }
 
-    /// All of a connection, within the time of an attempt. The attempt has that time itself, but the pool finishes a connection in a task of its own when
-    /// another has become free meanwhile, and a peer that says nothing in the middle of a handshake would keep that one for ever.
-    async fn connect(self, uri: Uri) -> Result<PooledStream, ConnectError> {
-        let host = uri.host().ok_or_else(|| ConnectError::lasting("the request has no host"))?;
+    /// All of a connection to the port for HTTPS of a host, within the time of an attempt. A pool may finish a connection in a task of its own when another has become free
+    /// meanwhile, and a peer that says nothing in the middle of a handshake would keep that one for ever.
+    pub(crate) async fn connect(&self, host: &str) -> Result<PooledStream, ConnectError> {
         let shared = &*self.shared;
         let counted = Counted([Arc::clone(&self.open), Arc::clone(&shared.open)]).begin();
         let http = if self.only_by_shape { &shared.http_by_shape } else { &shared.http };
@@ -408,7 +403,11 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().connect(uri))
+        let connector = self.clone();
+        Box::pin(async move {
+            let host = uri.host().ok_or_else(|| ConnectError::lasting("the request has no host"))?;
+            connector.connect(host).await
+        })
     }
 }
 

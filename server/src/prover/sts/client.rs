@@ -9,38 +9,29 @@ use std::time::Duration;
 use arngate_core::presigned::CLUSTER_ID_HEADER;
 use arngate_core::{StsHost, StsRequest};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Incoming;
-use hyper::header::{ACCEPT, DATE, HeaderName, HeaderValue, USER_AGENT};
-use hyper::{Request, Response, Uri};
-use hyper_util::client::legacy;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http_body_util::Empty;
+use hyper::header::{ACCEPT, DATE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::{Request, Uri};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::breaker::{BreakerState, Refusal, Verdict};
 use super::gate::{Closed, Gate, Place};
-use super::host::{Admitted, Host, HostTable, Pool, TooManyNewcomers, Visit};
+use super::host::{Admitted, Host, HostTable, TooManyNewcomers, Visit};
 use super::known::KnownKeys;
 use super::lane::{Bounds, KeyHash, Lane};
 use super::own_region::OwnRegion;
+use super::pool::{Broken, NoAnswer, Pool};
 use super::response::{self, CallerIdentity};
 use super::retry::SPREAD;
 use super::skew::{self, Notice, Skew};
 use super::{Cause, Failure, Observer, Overload, StsError};
 use crate::clock::Now;
 use crate::metrics::{StsGauges, StsRegion, StsState};
-use crate::outbound::{self, ConfigError, ConnectError, Connector, Endpoints, ProxySettings, Roots, chain, find};
+use crate::outbound::{self, ConfigError, ConnectError, Connector, Endpoints, ProxySettings, Roots, chain};
 use crate::rate::Rate;
 
 /// Longest answer that is read, in bytes. DESIGN: "answers are bounded to 64 KiB".
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
-
-/// Longest head of an answer, in bytes; STS sends some 300.
-const HEAD_MAX_BYTES: usize = 16 * 1024;
-
-/// How long a connection is kept without a request. A proof has to be asked for again within minutes where clients come at all, and
-/// gateways on the way (NAT, load balancers) forget what is silent for longer.
-const IDLE: Duration = Duration::from_secs(50);
 
 /// How to ask STS.
 #[derive(Clone, Debug)]
@@ -214,7 +205,8 @@ impl Client {
 
 /// A question, ready to be sent as often as it takes.
 struct Call {
-    uri: Uri,
+    target: Uri,
+    host: HeaderValue,
     cluster_id: HeaderValue,
     region: StsRegion,
     only_by_shape: bool,
@@ -225,11 +217,12 @@ struct Call {
 }
 
 impl Call {
-    /// hyper adds Host, which is the URI's, and nothing else.
+    /// hyper adds nothing.
     fn request(&self) -> Request<Empty<Bytes>> {
         let mut request = Request::new(Empty::new());
-        *request.uri_mut() = self.uri.clone();
+        *request.uri_mut() = self.target.clone();
         let headers = request.headers_mut();
+        headers.insert(HOST, self.host.clone());
         headers.insert(HeaderName::from_static(CLUSTER_ID_HEADER), self.cluster_id.clone());
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("arngate/", env!("CARGO_PKG_VERSION"))));
@@ -248,10 +241,10 @@ impl Shared {
         if self.regions.as_ref().is_some_and(|regions| !regions.iter().any(|allowed| allowed == region.region())) {
             return Err(Failure::Region);
         }
-        let uri = Uri::builder().scheme("https").authority(host).path_and_query(format!("/?{}", url.query())).build();
         let key = self.known.hash(url.access_key_id().as_str());
         Ok(Call {
-            uri: uri.map_err(|_| unfit("token's URL"))?,
+            target: Uri::from_maybe_shared(format!("/?{}", url.query())).map_err(|_| unfit("token's URL"))?,
+            host: HeaderValue::from_str(host).map_err(|_| unfit("token's host"))?,
             cluster_id: HeaderValue::from_str(request.cluster_id().as_str()).map_err(|_| unfit("cluster id"))?,
             region: StsRegion::of(&region),
             only_by_shape: !self.knows(host, &region),
@@ -299,7 +292,8 @@ impl Shared {
             // As many as there can be: who comes here has passed the gate over all hosts.
             let bounds = Bounds { places: most, places_of_lane: most, queue_of_lane: most };
             let gate = Gate::new(self.start, bounds, None);
-            Arc::new(Host::new(self.start, gate, self.pool(call.only_by_shape), self.retry_percent))
+            let pool = Pool::new(name, self.connector.for_host(call.only_by_shape), most);
+            Arc::new(Host::new(self.start, gate, pool, self.retry_percent))
         };
         let visit = Visit { name, only_by_shape: call.only_by_shape, is_known: call.lane == Lane::Known };
         let host = hosts.host(visit, self.start.elapsed(), make).map_err(|TooManyNewcomers| {
@@ -308,22 +302,11 @@ impl Shared {
         })?;
         // Each host keeps its connections for a while, and there are many hosts.
         if self.connector.open_to_all() >= 2 * self.max_in_flight
-            && let Some(idle) = hosts.first_to_go(|idle| !Arc::ptr_eq(idle, &host) && idle.is_idle() && idle.open() > 0)
+            && let Some(idle) = hosts.first_to_go(|idle| !Arc::ptr_eq(idle, &host) && idle.is_idle() && idle.pool.open() > 0)
         {
-            idle.hang_up(self.pool(idle.is_only_by_shape()));
+            idle.pool.hang_up();
         }
         Ok(host)
-    }
-
-    fn pool(&self, only_by_shape: bool) -> Pool {
-        let connector = self.connector.for_host(only_by_shape);
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(self.max_in_flight)
-            .http1_max_buf_size(HEAD_MAX_BYTES)
-            .build(connector.clone());
-        Pool { http, connector }
     }
 
     /// A place over all hosts, and then one at the host: who waits at a slow host is in the way of nobody who does not ask for it.
@@ -389,22 +372,23 @@ impl Shared {
         let start = Instant::now();
         let end = deadline.min(start + self.attempt_timeout);
         let late = |_| Failure::Unavailable(Cause::TimedOut { after: end - start });
-        let sent = timeout_at(end, host.http().request(call.request())).await.map_err(late);
-        let mut response = match sent.and_then(|sent| sent.map_err(|error| no_answer(&error))) {
-            Ok(response) => response,
+        let sent = timeout_at(end, host.pool.ask(|| call.request())).await.map_err(late);
+        let mut answer = match sent.and_then(|sent| sent.map_err(no_answer)) {
+            Ok(answer) => answer,
             Err(failure) => {
                 self.observer.connection_failure(call.region);
                 return (Err(failure), None);
             }
         };
-        let status = response.status().as_u16();
-        let date = response.headers_mut().remove(DATE);
+        let head = answer.head();
+        let (status, date) = (head.status().as_u16(), head.headers_mut().remove(DATE));
         self.observer.response(status, call.region);
-        let answer = match timeout_at(end, read_body(response)).await.map_err(late) {
+        let answer = match timeout_at(end, answer.read(ANSWER_MAX_BYTES)).await.map_err(late) {
             Ok(Ok(body)) => response::read(status, &body),
             // A 429 is a throttle whatever it says, and whether or not it comes to its end.
             Ok(Err(_)) | Err(_) if status == 429 => response::read(status, &[]),
-            Ok(Err(cause)) => Err(Failure::Unavailable(cause)),
+            Ok(Err(Broken::Http(error))) => Err(Failure::Unavailable(Cause::Lost(chain(&error).into()))),
+            Ok(Err(Broken::TooLarge)) => Err(Failure::Unavailable(Cause::TooLarge { limit_bytes: ANSWER_MAX_BYTES })),
             Err(failure) => Err(failure),
         };
         (answer, date)
@@ -496,31 +480,18 @@ impl StsGauges for Gauges {
     }
 }
 
-fn no_answer(error: &legacy::Error) -> Failure {
-    match find::<ConnectError>(error) {
-        Some(ConnectError::NoSuchHost) => Failure::NoSuchHost,
-        Some(ConnectError::Other { told, passing }) => {
-            Failure::Unavailable(Cause::Connection { told: told.as_str().into(), passing: *passing })
+fn no_answer(error: NoAnswer) -> Failure {
+    let error = match error {
+        NoAnswer::Connect(ConnectError::NoSuchHost) => return Failure::NoSuchHost,
+        NoAnswer::Connect(ConnectError::Other { told, passing }) => {
+            return Failure::Unavailable(Cause::Connection { told: told.into(), passing });
         }
-        None => Failure::Unavailable(match find::<hyper::Error>(error) {
-            // Somebody answered, but not in HTTP.
-            Some(error) if error.is_parse() => Cause::Connection { told: chain(error).into(), passing: false },
-            _ => Cause::Lost(chain(error).into()),
-        }),
-    }
-}
-
-async fn read_body(response: Response<Incoming>) -> Result<Bytes, Cause> {
-    let mut body = response.into_body();
-    let mut read = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Cause::Lost(chain(&error).into()))?;
-        if let Some(data) = frame.data_ref() {
-            if read.len() + data.len() > ANSWER_MAX_BYTES {
-                return Err(Cause::TooLarge { limit_bytes: ANSWER_MAX_BYTES });
-            }
-            read.extend_from_slice(data);
-        }
-    }
-    Ok(read.into())
+        NoAnswer::Http(error) => error,
+    };
+    Failure::Unavailable(if error.is_parse() {
+        // Somebody answered, but not in HTTP.
+        Cause::Connection { told: chain(&error).into(), passing: false }
+    } else {
+        Cause::Lost(chain(&error).into())
+    })
 }

@@ -5,15 +5,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Empty;
-use hyper_util::client::legacy;
 use tokio::time::Instant;
 
 use super::breaker::{Admission, Breaker, BreakerState, Refusal, Verdict};
 use super::gate::Gate;
+use super::pool::Pool;
 use super::retry::RetryBudget;
-use crate::outbound::Connector;
 
 /// Hosts of which something is kept. DESIGN: "state for at most 32 hosts, the least recently used goes". A partition has some 35 regions of which a cluster's
 /// users have two or three.
@@ -25,57 +22,19 @@ pub(super) const NEWCOMERS: usize = 4;
 /// DESIGN: "at most 4 new hosts a minute that only fit by shape".
 pub(super) const NEWCOMER_SPAN: Duration = Duration::from_secs(60);
 
-/// hyper's client, with its pool.
-pub(super) type Http = legacy::Client<Connector, Empty<Bytes>>;
-
-/// Kept-alive connections to one host. hyper's pool is by host anyway; in one of its own they can be closed together.
-#[derive(Clone)]
-pub(super) struct Pool {
-    pub(super) http: Http,
-    pub(super) connector: Connector,
-}
-
 /// A host of STS.
 pub(super) struct Host {
     start: Instant,
     /// Places for calls to this host.
     pub(super) gate: Gate,
-    only_by_shape: bool,
-    pool: Mutex<Pool>,
+    pub(super) pool: Arc<Pool>,
     breaker: Mutex<Breaker>,
     budget: Mutex<RetryBudget>,
 }
 
 impl Host {
     pub(super) fn new(start: Instant, gate: Gate, pool: Pool, retry_percent: u32) -> Self {
-        Self {
-            start,
-            gate,
-            only_by_shape: pool.connector.is_only_by_shape(),
-            pool: Mutex::new(pool),
-            breaker: Mutex::new(Breaker::new()),
-            budget: Mutex::new(RetryBudget::new(retry_percent)),
-        }
-    }
-
-    /// What to send requests with.
-    pub(super) fn http(&self) -> Http {
-        lock(&self.pool).http.clone()
-    }
-
-    /// Connections that are there.
-    pub(super) fn open(&self) -> usize {
-        lock(&self.pool).connector.open()
-    }
-
-    /// Closes what is kept alive, and goes on with `fresh`.
-    pub(super) fn hang_up(&self, fresh: Pool) {
-        let stale = std::mem::replace(&mut *lock(&self.pool), fresh);
-        drop(stale);
-    }
-
-    pub(super) const fn is_only_by_shape(&self) -> bool {
-        self.only_by_shape
+        Self { start, gate, pool: Arc::new(pool), breaker: Mutex::new(Breaker::new()), budget: Mutex::new(RetryBudget::new(retry_percent)) }
     }
 
     /// Whether it would be asked now.

@@ -15,7 +15,6 @@ use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tower_service::Service as _;
 
 use super::*;
 use crate::outbound::{Connector, Resolve, Roots};
@@ -33,6 +32,8 @@ const REFUSAL: &str = r#"{"Error":{"Code":"SignatureDoesNotMatch","Message":"sec
 #[derive(Clone)]
 enum Answer {
     Bytes(Vec<u8>),
+    /// And no other on this connection, which it does not say.
+    Last(Vec<u8>),
     Close,
     Hang,
     /// A body without an end.
@@ -194,6 +195,10 @@ async fn serve(
             if answers.len() > 1 { answers.pop() } else { answers.last().cloned() }.unwrap()
         };
         match answer {
+            Answer::Last(bytes) => {
+                stream.write_all(&bytes).await?;
+                return stream.flush().await;
+            }
             Answer::Bytes(bytes) => stream.write_all(&bytes).await?,
             Answer::Close => return Ok(()),
             Answer::Hang => std::future::pending().await,
@@ -592,17 +597,9 @@ async fn a_connection_that_nobody_waits_for_ends_too() {
     let mut endpoints = Endpoints::default();
     endpoints.insert(HOST, &format!("https://{}", silent.local_addr().unwrap()), &StsHosts::new(Partition::Aws)).unwrap();
     let config = Config { endpoints, attempt_timeout: Duration::from_millis(20), ..Config::default() };
-    let mut connector = Connector::new(&config.outbound(), Roots::load(&[]).unwrap()).unwrap();
-    let error = connector.call(format!("https://{HOST}/").parse().unwrap()).await.err().unwrap();
+    let connector = Connector::new(&config.outbound(), Roots::load(&[]).unwrap()).unwrap();
+    let error = connector.connect(HOST).await.err().unwrap();
     assert_eq!(error.to_string(), format!("no connection on which {HOST} speaks TLS within 20 ms"));
-}
-
-#[tokio::test]
-async fn a_429_that_does_not_come_to_its_end_is_a_throttle() {
-    let server = Server::start([Answer::Bytes(b"HTTP/1.1 429 X\r\ncontent-length: 100\r\n\r\nhalf".to_vec())]).await;
-    let config = Config { attempt_timeout: Duration::from_millis(200), ..server.config() };
-    let error = told(realm(vec![Prover::Sts(server.client_with(config))])).await;
-    assert_eq!((error, server.requests()), (format!("STS at {HOST}: throttled (status 429)"), 1));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep};
 
 use super::super::host::HOSTS;
+use super::super::pool::IDLE;
 use super::*;
 use crate::metrics::StsState;
 use crate::outbound::{ConnectError, Script};
@@ -155,6 +156,10 @@ async fn serve_one(acceptor: TlsAcceptor, stream: tokio::io::DuplexStream, host:
         }
         match answer {
             Answer::Bytes(bytes) => stream.write_all(&bytes).await.unwrap(),
+            Answer::Last(bytes) => {
+                stream.write_all(&bytes).await.unwrap();
+                return stream.flush().await.unwrap();
+            }
             Answer::Close => return,
             Answer::Hang | Answer::Endless => std::future::pending().await,
         }
@@ -570,10 +575,6 @@ async fn hosts_and_connections_are_bounded() {
     for _ in 0..2 {
         for region in &regions {
             assert_eq!(sts.reason(&in_region(region)).await, "proved");
-            // The tasks of the connections that were given up end.
-            for _ in 0..20 {
-                yield_now().await;
-            }
             let state = sts.state();
             assert!(state.hosts_closed <= HOSTS, "{state:?}");
             assert!(state.connections <= 8, "{state:?}");
@@ -653,4 +654,42 @@ async fn names_that_nobody_knows_keep_no_other_from_being_resolved() {
     RELEASED.1.notify_all();
     assert!(error.to_string().ends_with("dns error: x: no answer from 10.0.0.1"), "{error}");
     hanging.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_that_does_not_come_to_its_end_is_a_throttle() {
+    let half = b"HTTP/1.1 429 X\r\ncontent-length: 100\r\n\r\nhalf";
+    let sts = Sts::new(Config::default(), move |_| (Duration::ZERO, Answer::Bytes(half.to_vec())));
+    assert_eq!(sts.told(&SIGNER).await, format!("STS at {HOST}: throttled (status 429)"));
+    assert_eq!(sts.requests(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_sts_has_closed_meanwhile_is_not_used() {
+    let Answer::Bytes(answer) = good() else { unreachable!("an answer") };
+    let sts = Sts::new(Config::default(), move |_| at_once(Answer::Last(answer.clone())));
+    for connections in 1..4 {
+        assert_eq!(sts.reason(&SIGNER).await, "proved");
+        assert_eq!((sts.seen(|seen| seen.connections), sts.requests(), sts.counted("retried")), (connections, connections, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_nobody_wants_is_closed() {
+    let sts = Sts::new(Config::default(), |_| at_once(good()));
+    let mut asked = JoinSet::new();
+    for _ in 0..3 {
+        asked.spawn(sts.spawn(SIGNER.token()));
+    }
+    while asked.join_next().await.is_some() {}
+    assert_eq!(sts.state().connections, 3);
+    sleep(IDLE / 2).await;
+    assert_eq!(sts.reason(&SIGNER).await, "proved");
+    sleep(IDLE * 3 / 4).await;
+    assert_eq!((sts.state().connections, sts.seen(|seen| seen.connections)), (1, 3), "the one that was used last");
+    sleep(IDLE).await;
+    assert_eq!(sts.state().connections, 0);
+    assert_eq!(sts.reason(&SIGNER).await, "proved");
+    sleep(IDLE * 2).await;
+    assert_eq!(sts.state().connections, 0, "and those that came later");
 }

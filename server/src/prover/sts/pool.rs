@@ -1,0 +1,222 @@
+//! Connections to one host, kept for the next question.
+//!
+//! Whoever asks drives his connection himself: request, TLS and answer are one task, and nobody has to be woken in between. hyper-util's pooled client has a task for
+//! each connection, and a hop to it and back for each question. What follows from it is that nobody sees to a connection while it is kept: whether the peer has
+//! closed it is looked at when it is wanted again, and what is not wanted for [`IDLE`] is closed by one task for all.
+
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Request, Response};
+use tokio::time::{Instant, sleep_until};
+
+use crate::outbound::{ConnectError, Connector, PooledStream};
+
+/// Longest head of an answer, in bytes; STS sends some 300.
+const HEAD_MAX_BYTES: usize = 16 * 1024;
+
+/// How long a connection is kept without a request. A proof has to be asked for again within minutes where clients come at all, and
+/// gateways on the way (NAT, load balancers) forget what is silent for longer.
+pub(super) const IDLE: Duration = Duration::from_secs(50);
+
+/// Connections to one host.
+pub(super) struct Pool {
+    name: Box<str>,
+    connector: Connector,
+    /// How many are kept.
+    most: usize,
+    idle: Mutex<Idle>,
+}
+
+#[derive(Default)]
+struct Idle {
+    /// The last one to come back is the first to go out, so that as few as possible are kept.
+    links: Vec<(Instant, Box<Link>)>,
+    /// Whether a task closes those that nobody wants.
+    is_swept: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum NoAnswer {
+    /// There was no connection.
+    Connect(ConnectError),
+    /// It was lost, or what came is no HTTP.
+    Http(hyper::Error),
+}
+
+/// Why a body was not read to its end.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The connection was lost.
+    Http(hyper::Error),
+    /// It is longer than is read.
+    TooLarge,
+}
+
+impl Pool {
+    /// No connection yet to the host of that name; `most` are kept.
+    pub(super) fn new(name: &str, connector: Connector, most: usize) -> Self {
+        Self { name: name.into(), connector, most, idle: Mutex::default() }
+    }
+
+    /// Connections that are there, kept or in use.
+    pub(super) fn open(&self) -> usize {
+        self.connector.open()
+    }
+
+    /// Closes what is kept.
+    pub(super) fn hang_up(&self) {
+        let kept = std::mem::take(&mut self.lock().links);
+        drop(kept);
+    }
+
+    /// Sends a request, and waits for the head of its answer.
+    pub(super) async fn ask(self: &Arc<Self>, request: impl Fn() -> Request<Empty<Bytes>>) -> Result<Answer, NoAnswer> {
+        while let Some(mut link) = self.take() {
+            match link.ask(request()).await {
+                Ok(response) => return Ok(Answer { pool: Arc::clone(self), link, response }),
+                // Closed in the very moment: nothing of the request has left.
+                Err(error) if error.is_canceled() => {}
+                Err(error) => return Err(NoAnswer::Http(error)),
+            }
+        }
+        let mut link = Box::pin(Link::connect(&self.connector, &self.name)).await?;
+        match link.ask(request()).await {
+            Ok(response) => Ok(Answer { pool: Arc::clone(self), link, response }),
+            Err(error) => Err(NoAnswer::Http(error)),
+        }
+    }
+
+    /// A connection that is kept and still there.
+    fn take(&self) -> Option<Box<Link>> {
+        loop {
+            let (_, mut link) = self.lock().links.pop()?;
+            if link.is_ready() {
+                return Some(link);
+            }
+        }
+    }
+
+    /// Keeps a connection.
+    fn keep(self: &Arc<Self>, link: Box<Link>) {
+        let mut idle = self.lock();
+        if idle.links.len() < self.most {
+            idle.links.push((Instant::now(), link));
+            if !std::mem::replace(&mut idle.is_swept, true) {
+                tokio::spawn(Self::sweep(Arc::downgrade(self)));
+            }
+        }
+    }
+
+    /// Closes what nobody wants, until nothing is kept.
+    async fn sweep(pool: Weak<Self>) {
+        let mut next = Instant::now() + IDLE;
+        loop {
+            sleep_until(next).await;
+            let Some(pool) = pool.upgrade() else { return };
+            let mut idle = pool.lock();
+            let now = Instant::now();
+            // Those that have been here for the longest time come first.
+            let stale = idle.links.partition_point(|(since, _)| now.duration_since(*since) >= IDLE);
+            let closed: Vec<_> = idle.links.drain(..stale).collect();
+            match idle.links.first() {
+                Some((since, _)) => next = *since + IDLE,
+                None => {
+                    *idle = Idle::default();
+                    return;
+                }
+            }
+            drop(idle);
+            drop(closed);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        // Nothing under it panics half-way.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An answer of which the head is there.
+pub(super) struct Answer {
+    pool: Arc<Pool>,
+    link: Box<Link>,
+    response: Response<Incoming>,
+}
+
+impl Answer {
+    /// The head.
+    pub(super) fn head(&mut self) -> &mut Response<Incoming> {
+        &mut self.response
+    }
+
+    /// Reads the body, of so many bytes at most; the connection is kept if that comes to its end.
+    pub(super) async fn read(self, max_bytes: usize) -> Result<Bytes, Broken> {
+        let Self { pool, mut link, response } = self;
+        let mut body = response.into_body();
+        let mut read = Bytes::new();
+        while let Some(frame) = link.drive(body.frame()).await {
+            let Ok(data) = frame.map_err(Broken::Http)?.into_data() else { continue };
+            if read.len() + data.len() > max_bytes {
+                return Err(Broken::TooLarge);
+            }
+            // Most are one piece.
+            read = if read.is_empty() { data } else { BytesMut::from_iter(read.iter().chain(&data)).freeze() };
+        }
+        if link.is_ready() {
+            pool.keep(link);
+        }
+        Ok(read)
+    }
+}
+
+/// One connection.
+struct Link {
+    requests: SendRequest<Empty<Bytes>>,
+    driver: http1::Connection<PooledStream, Empty<Bytes>>,
+    has_ended: bool,
+}
+
+impl Link {
+    async fn connect(connector: &Connector, host: &str) -> Result<Box<Self>, NoAnswer> {
+        let wire = connector.connect(host).await.map_err(NoAnswer::Connect)?;
+        let (requests, driver) = http1::Builder::new().max_buf_size(HEAD_MAX_BYTES).handshake(wire).await.map_err(NoAnswer::Http)?;
+        Ok(Box::new(Self { requests, driver, has_ended: false }))
+    }
+
+    async fn ask(&mut self, request: Request<Empty<Bytes>>) -> hyper::Result<Response<Incoming>> {
+        let answer = self.requests.send_request(request);
+        self.drive(answer).await
+    }
+
+    /// Waits for what the connection brings about.
+    async fn drive<F: Future>(&mut self, what: F) -> F::Output {
+        let mut what = pin!(what);
+        std::future::poll_fn(move |context| {
+            if let Poll::Ready(done) = what.as_mut().poll(context) {
+                return Poll::Ready(done);
+            }
+            self.poll(context);
+            what.as_mut().poll(context)
+        })
+        .await
+    }
+
+    /// Moves the connection on. How it ended is told to whoever waits for something of it.
+    fn poll(&mut self, context: &mut Context<'_>) {
+        self.has_ended = self.has_ended || Pin::new(&mut self.driver).poll(context).is_ready();
+    }
+
+    /// Whether it takes a request, as far as can be seen from here.
+    fn is_ready(&mut self) -> bool {
+        self.poll(&mut Context::from_waker(Waker::noop()));
+        !self.has_ended && self.requests.is_ready()
+    }
+}

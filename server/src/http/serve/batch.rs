@@ -2,16 +2,19 @@
 //!
 //! h2 flushes after every frame of data, which for answers of less than a kilobyte makes a record, a `write` and a wake-up of the peer for each; with sixty-four
 //! requests under way that is a third of what a request costs. [`Held`] takes what is written and keeps it; [`Batched`] looks at the connection and then lets all of it
-//! go. Nothing waits for more to come: whoever is alone is sent at once.
+//! go. Nothing waits for what is not there yet: whoever is alone is sent at once.
 //!
-//! For that, answers have to be there when the connection has been looked at: [`AtOnce`] gives each request one chance to be answered where it is read, and makes a task only of
-//! one that has to wait. tokio would else run the connection again after the first answer, and send that alone.
+//! For that, answers have to be there when the connection has been looked at. Those that need not wait are: [`AtOnce`] gives each request one chance to be answered where it is
+//! read, and makes a task only of one that has to wait. Those that had to wait come one by one, each from a task of its own, and tokio runs the connection right after
+//! each of them; so these are held until all tasks that are ready now have had their turn ([`Later`]).
 
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
+use futures_util::task::AtomicWaker;
 use hyper::rt::Executor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -41,6 +44,8 @@ struct Inner<S> {
     /// What was written and has not left; `sent` of it has.
     held: Vec<u8>,
     sent: usize,
+    /// Whether something was read since it was asked last.
+    has_read: bool,
 }
 
 impl<S: AsyncWrite + Unpin> Inner<S> {
@@ -85,7 +90,11 @@ impl<S> Held<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Held<S> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.lock().stream).poll_read(context, buffer)
+        let filled = buffer.filled().len();
+        let mut inner = self.lock();
+        let polled = Pin::new(&mut inner.stream).poll_read(context, buffer);
+        inner.has_read |= buffer.filled().len() > filled;
+        polled
     }
 }
 
@@ -118,18 +127,45 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Held<S> {
     }
 }
 
+/// Wakes a task once those that are ready before it have had their turn.
+#[derive(Debug, Default)]
+struct Later {
+    is_due: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Later {
+    /// Has the task of `context` woken, by the end of this round of the scheduler.
+    fn ask(self: &Arc<Self>, context: &Context<'_>) {
+        self.task.register(context.waker());
+        let waker = Waker::from(Arc::clone(self));
+        // It yields when it is polled for the first time: tokio keeps the waker until it has nothing else to run, or has run for a while.
+        let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
+    }
+}
+
+impl Wake for Later {
+    fn wake(self: Arc<Self>) {
+        self.is_due.store(true, Ordering::Release);
+        self.task.wake();
+    }
+}
+
 /// A connection over a [`Held`] stream: whenever it has been looked at, what it has written leaves.
 #[derive(Debug)]
 pub(super) struct Batched<C, S> {
     connection: Pin<Box<C>>,
     held: Held<S>,
+    later: Arc<Later>,
+    /// Whether it is to be woken later.
+    is_asked: bool,
 }
 
 impl<C, S> Batched<C, S> {
     /// Makes a connection of a stream.
     pub(super) fn new(stream: S, connect: impl FnOnce(Held<S>) -> C) -> Self {
-        let inner = Arc::new(Mutex::new(Inner { stream, held: Vec::new(), sent: 0 }));
-        Self { connection: Box::pin(connect(Held(Arc::clone(&inner)))), held: Held(inner) }
+        let inner = Arc::new(Mutex::new(Inner { stream, held: Vec::new(), sent: 0, has_read: false }));
+        Self { connection: Box::pin(connect(Held(Arc::clone(&inner)))), held: Held(inner), later: Arc::default(), is_asked: false }
     }
 
     /// The connection.
@@ -142,9 +178,23 @@ impl<C: Future, S: AsyncWrite + Unpin> Future for Batched<C, S> {
     type Output = C::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<C::Output> {
-        let polled = self.connection.as_mut().poll(context);
-        // Where the peer is slow to read, this task is woken once he has read; where he is gone, the connection learns it with what it reads or writes next.
-        let _ = self.held.lock().poll_send(context);
+        let this = &mut *self;
+        let polled = this.connection.as_mut().poll(context);
+        let is_due = this.later.is_due.swap(false, Ordering::Acquire);
+        this.is_asked &= !is_due;
+        let mut inner = this.held.lock();
+        let has_read = std::mem::take(&mut inner.has_read);
+        if inner.held.is_empty() {
+            return polled;
+        }
+        if has_read || is_due || polled.is_ready() {
+            // Where the peer is slow to read, this task is woken once he has read; where he is gone, the connection learns it with what it reads or writes next.
+            let _ = inner.poll_send(context);
+        } else if !std::mem::replace(&mut this.is_asked, true) {
+            this.later.ask(context);
+        } else {
+            this.later.task.register(context.waker());
+        }
         polled
     }
 }
@@ -188,6 +238,7 @@ mod tests {
         let (near, mut far) = duplex(1 << 20);
         let writes: Arc<Mutex<Vec<usize>>> = Arc::default();
         let connection = Batched::new(Counted(near, Arc::clone(&writes)), |mut held| async move {
+            held.read_u8().await.unwrap();
             for _ in 0..5 {
                 held.write_all(&[b'a'; 700]).await.unwrap();
                 held.flush().await.unwrap();
@@ -197,6 +248,7 @@ mod tests {
             std::future::pending::<()>().await;
         });
         let connection = tokio::spawn(connection);
+        far.write_u8(b'?').await.unwrap();
         let mut read = vec![0; 3501];
         far.read_exact(&mut read).await.unwrap();
         assert_eq!(*writes.lock().unwrap(), [3500, 1]);
@@ -215,6 +267,33 @@ mod tests {
         });
         gate.0.send(()).unwrap();
         later.1.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn answers_of_tasks_that_are_ready_together_leave_together() {
+        let (near, mut far) = duplex(1 << 20);
+        let writes: Arc<Mutex<Vec<usize>>> = Arc::default();
+        let (answers, mut answered) = tokio::sync::mpsc::unbounded_channel::<u8>();
+        let connection = Batched::new(Counted(near, Arc::clone(&writes)), |mut held| async move {
+            while let Some(answer) = answered.recv().await {
+                held.write_all(&[answer; 100]).await.unwrap();
+                held.flush().await.unwrap();
+            }
+        });
+        let connection = tokio::spawn(connection);
+        tokio::task::yield_now().await;
+        for round in 0..3 {
+            for task in 0..5 {
+                let answers = answers.clone();
+                tokio::spawn(async move { answers.send(round * 5 + task).unwrap() });
+            }
+            let mut read = [0; 500];
+            far.read_exact(&mut read).await.unwrap();
+            assert!(read.iter().all(|byte| (round * 5..round * 5 + 5).contains(byte)));
+        }
+        assert_eq!(*writes.lock().unwrap(), [500, 500, 500]);
+        drop(answers);
+        connection.await.unwrap();
     }
 
     #[tokio::test]
@@ -237,7 +316,7 @@ mod tests {
     #[tokio::test]
     async fn little_is_kept_between_two_batches() {
         let (near, mut far) = duplex(1 << 20);
-        let mut inner = Inner { stream: near, held: Vec::new(), sent: 0 };
+        let mut inner = Inner { stream: near, held: Vec::new(), sent: 0, has_read: false };
         inner.take(&[0; HELD_MAX_BYTES]);
         assert_eq!(inner.take(b"more"), 0, "no more than a record");
         poll_fn(|context| inner.poll_send(context)).await.unwrap();

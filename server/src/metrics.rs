@@ -123,6 +123,7 @@ pub struct Metrics {
     sts_responses: Family<ResponseLabels, Counter>,
     sts_connection_failures: Family<Label, Counter>,
     sts_throttling: Family<Label, Counter>,
+    configmap_watch_failures: Counter,
     refusals: Family<Label, Counter>,
     offline_proofs: Counter,
     panics: Counter,
@@ -149,6 +150,8 @@ impl Metrics {
         reference.register("sts_connection_failures", "Sts call could not succeed or timedout", sts_connection_failures.clone());
         let sts_throttling = Family::default();
         reference.register("sts_throttling", "Sts call got throttled", sts_throttling.clone());
+        let configmap_watch_failures = Counter::default();
+        reference.register("configmap_watch_failures", "EKS Configmap watch failures", configmap_watch_failures.clone());
 
         let ours = registry.sub_registry_with_prefix("arngate");
         ours.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -175,6 +178,7 @@ impl Metrics {
             sts_responses,
             sts_connection_failures,
             sts_throttling,
+            configmap_watch_failures,
             refusals,
             offline_proofs,
             panics,
@@ -208,6 +212,11 @@ impl Metrics {
     /// STS answered that there are too many questions.
     pub fn sts_throttled(&self, region: StsRegion) {
         self.sts_throttling.get_or_create(&region.as_labels()).inc();
+    }
+
+    /// aws-auth could not be listed or watched.
+    pub fn configmap_watch_failed(&self) {
+        self.configmap_watch_failures.inc();
     }
 
     /// A token was refused, for one of the reasons that are fixed in the code ([`arngate_core::Error::reason`] and the provers').

@@ -9,8 +9,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use arngate_kubernetes::Access;
 use arngate_server::app::{self, Service};
-use arngate_server::config::{self, Loaded, Overrides};
+use arngate_server::config::{self, KubernetesSettings, Loaded, Overrides};
 use arngate_server::dev::{self, Dev};
 use arngate_server::document::reader::boolean;
 use arngate_server::http::serve::Drained;
@@ -288,7 +289,9 @@ impl Server {
                 tracing::warn!("{warning}");
             }
             let threads = app::worker_threads(&value);
-            let service = Service::from_config(value, context.proxy(), log.clone()).map_err(|error| lines(&error.to_string()))?;
+            let (access, options) = (access(&value.kubernetes), value.mappings.options);
+            let mut service = Service::from_config(value, context.proxy(), log.clone()).map_err(|error| lines(&error.to_string()))?;
+            arngate_kubernetes::add_followers(&mut service.followers, access, options, &service.clock);
             run_on(Some(threads), async {
                 let running = service.bind().await.map_err(one)?;
                 if let Some(address) = running.admin_address() {
@@ -322,6 +325,11 @@ impl Server {
         let heeded = Overrides { port: self.port.clone(), ..context.overrides() };
         self.overrides(context) != heeded || !context.global.feature_gates.is_empty()
     }
+}
+
+/// The cluster whose aws-auth and custom resources are watched.
+fn access(settings: &KubernetesSettings) -> Access {
+    Access { kubeconfig: settings.kubeconfig.clone(), context: None, master: settings.master.clone() }
 }
 
 /// The port of `--dev` unless another is asked for: the server's own.

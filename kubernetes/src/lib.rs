@@ -7,13 +7,16 @@
 //!   aws_auth           EKSConfigMap ─► arngate_server::mapping::config_map ─► Reports
 //!   identity_mapping   CRD ─► arngate_server::mapping::crd ─► Reports; statuses
 //! event        Kubernetes Events about what could not be read
+//! config_map, edit     aws-auth for whoever changes it: `arngate add` and `arngate remove`
 //! ```
 //!
 //! It is a package of its own so that the server library, its tests and benches do not wait for `kube`. Of an object a few fields are read and the rest is
 //! skipped: the process lives in 20 MiB. What is needed of the API server is no more than the reference needs.
 
 mod aws_auth;
+mod config_map;
 mod connection;
+pub mod edit;
 mod event;
 #[cfg(test)]
 mod followed;
@@ -31,6 +34,7 @@ use std::sync::Arc;
 use arngate_server::clock::Clock;
 use arngate_server::mapping::{BackendMode, Followers, Options};
 
+pub use config_map::{AwsAuthText, Written, difference};
 pub use connection::{Access, Connection};
 pub use trouble::Trouble;
 

@@ -1,9 +1,11 @@
-//! What is measured, as plain functions, which all runners call: `time` (criterion), `ratio` and `instructions` (callgrind). README.md tells
-//! what each is for.
+//! What is measured, as plain functions, which all runners call: `time` (criterion), `ratio`, and the program `instructions`
+//! (callgrind). README.md tells what each is for.
 //!
 //! Names are `module/operation/case`. Each function's answer is asserted once, by the tests below.
 
+#[cfg(feature = "server")]
 pub mod hit;
+#[cfg(feature = "server")]
 pub mod identity;
 
 use std::fmt;

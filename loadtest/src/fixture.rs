@@ -53,6 +53,23 @@ pub struct Files {
     pub ca: PathBuf,
 }
 
+impl Files {
+    /// Writes a certificate and its key, in place of those that were there.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the file system says.
+    pub fn write_certificate(&self) -> io::Result<()> {
+        let certificate = Certificate::loopback().map_err(io::Error::other)?;
+        let (key, beside) = (self.state.join("key.pem"), self.state.join("cert.pem.new"));
+        write_private(&key.with_extension("pem.new"), &certificate.key_pem)?;
+        std::fs::write(&beside, &certificate.certificate_pem)?;
+        // As whoever rotates them does it: a new file takes the place of an old one, and for an instant the two do not fit.
+        std::fs::rename(key.with_extension("pem.new"), &key)?;
+        std::fs::rename(&beside, &self.ca)
+    }
+}
+
 impl Fixture {
     /// Writes all files into `folder`, which is made if it is not there.
     ///
@@ -68,9 +85,7 @@ impl Fixture {
             ca: state.join("cert.pem"),
             state: state.clone(),
         };
-        let certificate = Certificate::loopback().map_err(io::Error::other)?;
-        write_private(&state.join("key.pem"), &certificate.key_pem)?;
-        std::fs::write(&files.ca, &certificate.certificate_pem)?;
+        files.write_certificate()?;
         let credentials = self.cast.credentials();
         write_private(&files.credentials, &credentials_json(&credentials))?;
         let bundle = folder.join("bundle.yaml");

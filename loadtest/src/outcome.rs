@@ -139,7 +139,23 @@ fn reason_in(body: &[u8]) -> Option<String> {
 fn shorten(reason: String) -> String {
     const MOST_CHARS: usize = 160;
     let plain = |character: char| if character.is_control() { '\u{fffd}' } else { character };
-    reason.chars().take(MOST_CHARS).map(plain).collect()
+    without_durations(&reason.chars().take(MOST_CHARS).map(plain).collect::<String>())
+}
+
+/// `for 250 ms` is `for # ms`: how long it was says nothing of why, and would make each reason another one.
+fn without_durations(reason: &str) -> String {
+    let is_unit = |word: &str| matches!(word.trim_end_matches([',', '.', ';', ')']), "ms" | "s" | "\u{b5}s" | "us" | "ns" | "seconds");
+    let is_number = |word: &str| word.starts_with(|first: char| first.is_ascii_digit()) && word.parse::<f64>().is_ok();
+    let mut words = reason.split(' ').peekable();
+    let mut text = String::with_capacity(reason.len());
+    while let Some(word) = words.next() {
+        let is_duration = is_number(word) && words.peek().is_some_and(|unit| is_unit(unit));
+        text.push_str(if is_duration { "#" } else { word });
+        if words.peek().is_some() {
+            text.push(' ');
+        }
+    }
+    text
 }
 
 #[derive(Deserialize)]
@@ -236,6 +252,20 @@ mod tests {
         assert_eq!(outcome(500, "boom", &alice()), Outcome::Unavailable);
         for (status, body) in [(200, "<html>"), (200, ""), (200, "{}"), (404, denied), (302, "")] {
             assert_eq!(outcome(status, body, &alice()), Outcome::Malformed, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn reasons_that_differ_by_a_duration_are_one() {
+        for (reason, told) in [
+            ("it is not asked for 250 ms", "it is not asked for # ms"),
+            ("no answer in 1.5 s, 3 times  in a row", "no answer in # s, 3 times  in a row"),
+            ("status 503 s", "status # s"),
+            ("5", "5"),
+            ("", ""),
+            ("ms 12", "ms 12"),
+        ] {
+            assert_eq!(shorten(reason.into()), told);
         }
     }
 

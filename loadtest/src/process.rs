@@ -92,13 +92,19 @@ impl Process {
     /// Tells it to end, waits for that for a while, and kills it if it will not.
     pub fn stop(&mut self) -> Option<ExitStatus> {
         self.terminate();
+        self.wait();
+        // And what it has left behind.
+        self.kill()
+    }
+
+    /// Waits for a while for it to end, as it was told to; none: it has not.
+    pub fn wait(&mut self) -> Option<ExitStatus> {
         let mut left = END_GRACE;
         while self.ended().is_none() && !left.is_zero() {
             std::thread::sleep(END_POLL);
             left = left.saturating_sub(END_POLL);
         }
-        // And what it has left behind.
-        self.kill()
+        self.ended()
     }
 
     /// Its memory and processor time, as /proc tells it; none where it has ended, or on other systems.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::Outcome;
 use crate::run::{Finished, Second as TakenSecond};
-use crate::tally::Latencies;
+use crate::tally::{Latencies, Tally};
 
 /// What the JSON is; another form gets another name.
 pub const SCHEMA: &str = "arngate-loadtest/v1alpha1";
@@ -19,6 +19,9 @@ pub const LATENESS_MOST: Duration = Duration::from_millis(1);
 
 /// Share of its processors from which on a generator may have been what held up the run.
 const BUSY_SHARE: f64 = 0.95;
+
+/// Reasons of one outcome that a table shows; all are in the JSON.
+const REASONS_SHOWN: usize = 10;
 
 /// A run: everything needed to do it again, and what came of it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -268,10 +271,7 @@ impl Run {
             completed,
             rate_per_sec: completed as f64 / elapsed.max(1e-9),
             outcomes: Outcome::ALL.into_iter().map(|outcome| (outcome.label().to_owned(), tally.count(outcome))).collect(),
-            reasons: tally
-                .reasons()
-                .map(|(outcome, reason, count)| Reason { outcome: outcome.label().into(), reason: reason.into(), count })
-                .collect(),
+            reasons: reasons(tally),
             latency: Latency::of(&tally.latencies()),
             latency_by_outcome: Outcome::ALL
                 .into_iter()
@@ -299,6 +299,14 @@ impl Run {
         summary.judge(lateness_most, origin.optimised);
         Self { schema: SCHEMA.into(), origin, settings, summary, seconds: seconds(finished) }
     }
+}
+
+/// Why, by outcome, the most frequent first.
+fn reasons(tally: &Tally) -> Vec<Reason> {
+    let told = |(outcome, reason, count): (Outcome, &str, u64)| Reason { outcome: outcome.label().into(), reason: reason.into(), count };
+    let mut reasons: Vec<_> = tally.reasons().map(told).collect();
+    reasons.sort_by(|one, other| one.outcome.cmp(&other.outcome).then(other.count.cmp(&one.count)));
+    reasons
 }
 
 impl Summary {
@@ -354,8 +362,13 @@ impl fmt::Display for Run {
                 let share = count as f64 * 100.0 / summary.completed as f64;
                 row(f, outcome.label(), format_args!("{count} ({share:.2} %)"))?;
             }
-            for Reason { reason, count, .. } in summary.reasons.iter().filter(|reason| reason.outcome == outcome.label()) {
+            let mut reasons = summary.reasons.iter().filter(|reason| reason.outcome == outcome.label());
+            for Reason { reason, count, .. } in reasons.by_ref().take(REASONS_SHOWN) {
                 row(f, "", format_args!("  {count} × {reason}"))?;
+            }
+            let (others, count) = reasons.fold((0, 0), |(others, count), reason| (others + 1, count + reason.count));
+            if others > 0 {
+                row(f, "", format_args!("  {count} × {others} other reasons"))?;
             }
         }
         row(f, "latency", format_args!("{}", Figures(&summary.latency)))?;

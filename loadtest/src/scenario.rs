@@ -102,7 +102,9 @@ pub enum Amount {
 /// What happens while load is put on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The mapping's file is written anew, with one mapping more.
+    /// Certificate and key are written anew: it has acted when a new connection is given the new one.
+    RenewCertificate,
+    /// The configuration is written anew, with one mapping more: it has acted when whom that is about is let in.
     RewriteConfig,
     /// STS does so with every so-manieth call from now on.
     Sts(Behaviour, NonZeroU64),
@@ -130,6 +132,12 @@ pub struct Played {
     pub phases: Vec<PlayedPhase>,
     /// What its control group says; none where there was none.
     pub memory: Option<PlayedMemory>,
+    /// Where it was told to end: the exit code with which it has.
+    #[serde(default)]
+    pub exit_code: Option<i32>,
+    /// What was written anew, and when that acted.
+    #[serde(default)]
+    pub reloads: Vec<PlayedReload>,
     /// Whether the rules held.
     pub checks: Vec<Check>,
     /// Its own metrics at the end, of those that are its own (`arngate_`).
@@ -146,6 +154,16 @@ pub struct PlayedPhase {
     pub name: String,
     /// What has come of it.
     pub run: Run,
+}
+
+/// A file that was written anew while load was put on.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlayedReload {
+    /// Which.
+    pub what: String,
+    /// How long after that it acted, in milliseconds; none: not within ten seconds, nor before the end.
+    pub acted_after_ms: Option<f64>,
 }
 
 /// What a control group says of memory.
@@ -201,8 +219,12 @@ impl fmt::Display for Played {
             for note in &summary.notes {
                 writeln!(f, "{:<16} note: {note}", "")?;
             }
-            for reason in summary.reasons.iter().take(4) {
+            let mut reasons = summary.reasons.iter();
+            for reason in reasons.by_ref().take(4) {
                 writeln!(f, "{:<16} {} × {}: {}", "", reason.count, reason.outcome, reason.reason)?;
+            }
+            if reasons.len() > 0 {
+                writeln!(f, "{:<16} {} × {} other reasons", "", reasons.clone().map(|reason| reason.count).sum::<u64>(), reasons.len())?;
             }
         }
         if let Some(memory) = self.memory {

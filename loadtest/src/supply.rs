@@ -59,6 +59,13 @@ impl Cast {
         Population { seed: self.regulars.seed.wrapping_add(2), ..self.regulars }
     }
 
+    /// A session of a role that has no mapping yet: of the `number`th that is added, from zero.
+    #[must_use]
+    pub fn late(&self, number: u32) -> Credential {
+        let number = self.regulars.mappings.saturating_add(number);
+        Population { seed: self.regulars.seed.wrapping_add(3), mappings: u32::MAX, ..self.regulars }.credential(number)
+    }
+
     /// All credentials that STS has to know.
     #[must_use]
     pub fn credentials(&self) -> Vec<Credential> {
@@ -98,6 +105,14 @@ impl Form {
 
     fn host(&self) -> StsHost<'_> {
         judge_host(&self.sts_host).expect("checked by its constructor")
+    }
+
+    /// A question about a token that `credential` signs now.
+    #[must_use]
+    pub fn ask_about(&self, credential: &Credential, clock: &Clock) -> Question {
+        let date = AmzDate::from_unix(clock.now()).expect("a clock of this age tells a date");
+        let token = crate::token::sign_token(credential, self.host(), self.cluster_id(), date);
+        self.question(&token, Some(&Arc::new(Needle::new(credential.identity().arn.clone()))))
     }
 
     fn question(&self, token: &str, identity: Option<&Arc<Needle>>) -> Question {

@@ -16,6 +16,7 @@ use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::target::{Http, Target};
@@ -70,7 +71,15 @@ struct Line {
 pub struct Link {
     line: Arc<Line>,
     /// With HTTP/2, what all callers share.
-    shared: Arc<Mutex<Option<h2::Client>>>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+/// A connection that many use, or why there is none.
+#[derive(Debug, Default)]
+struct Shared {
+    open: Option<h2::Client>,
+    /// When the last attempt to make one failed, and why.
+    failed: Option<(Instant, Failure)>,
 }
 
 impl Link {
@@ -109,13 +118,22 @@ impl Link {
         match target.http {
             Http::One => open_or_pause(connect_h1(target)).await.map(Sender::One),
             Http::Two => {
+                let since = Instant::now();
                 // Held while the connection is made: the others that share it would only do the same.
                 let mut shared = self.shared.lock().await;
-                if let Some(open) = shared.as_ref().filter(|open| !open.is_closed()) {
+                if let Some(open) = shared.open.as_ref().filter(|open| !open.is_closed()) {
                     return Ok(Sender::Two(open.clone()));
                 }
-                let made = open_or_pause(connect_h2(&self.line)).await?;
-                *shared = Some(made.clone());
+                // And who has waited for an attempt that failed would fail as well, one after the other.
+                if let Some((_, failure)) = shared.failed.as_ref().filter(|(at, _)| *at >= since) {
+                    return Err(failure.clone());
+                }
+                let made = open_or_pause(connect_h2(&self.line)).await;
+                if let Err(failure) = &made {
+                    shared.failed = Some((Instant::now(), failure.clone()));
+                }
+                let made = made?;
+                shared.open = Some(made.clone());
                 Ok(Sender::Two(made))
             }
         }
@@ -279,5 +297,24 @@ mod tests {
     async fn a_target_that_takes_a_connection_and_says_nothing_is_given_up() {
         let made = open_or_pause(std::future::pending::<Result<(), String>>()).await;
         assert_eq!(made, Err(Failure::CutOff("no connection within 5 s".into())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_for_a_connection_share_its_failure() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let certificate = crate::certificate::Certificate::loopback().unwrap();
+        let target = Target::new(&format!("https://{closed}/"), certificate.certificate_pem.as_bytes(), None, Http::Two).unwrap();
+        let link = Link::new(target);
+        let begin = Instant::now();
+        let mut asking = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let mut caller = link.caller();
+            asking.spawn(async move { caller.ask(Bytes::new()).await.map(drop) });
+        }
+        for failed in asking.join_all().await {
+            assert_eq!(failed, Err(Failure::CutOff("cannot connect: connection refused".into())));
+        }
+        // One pause each would be two seconds.
+        assert!(begin.elapsed() < RECONNECT_PAUSE * 3, "{:?}", begin.elapsed());
     }
 }

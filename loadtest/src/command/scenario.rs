@@ -171,9 +171,21 @@ async fn search(arguments: &Arguments, stop: impl Future<Output = ()>) -> Result
         })
         .await?;
     let best = tries.iter().filter(|one| one.failed.is_none()).map(|one| one.rate_per_sec).fold(0.0, f64::max);
-    println!("{} keeps its p99 under {:?} at {best:.0} questions a second", arguments.target, arguments.p99);
+    let is_none = best == 0.0 && !tries.is_empty();
+    if is_none {
+        let least = tries.iter().map(|one| one.rate_per_sec).fold(f64::INFINITY, f64::min);
+        println!(
+            "FAILED {} does not keep its p99 under {:?} at {least:.0} questions a second, nor was another rate good",
+            arguments.target, arguments.p99
+        );
+    } else {
+        println!("{} keeps its p99 under {:?} at {best:.0} questions a second", arguments.target, arguments.p99);
+    }
+    if tries.iter().any(|one| one.rate_per_sec > best && one.failed.as_deref().is_some_and(|failed| failed.starts_with("void"))) {
+        println!("note: above that the generator was late, so that the target may be able to do more");
+    }
     write(arguments.common.json.as_deref(), &tries)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if is_none { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS })
 }
 
 /// Plays a scenario with several targets.

@@ -11,6 +11,9 @@ use crate::outcome::Outcome;
 use crate::result::Run;
 use crate::subject::Subject;
 
+/// How often a try that is void is made again.
+const VOID_RETRIES: u32 = 2;
+
 /// What is looked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Search {
@@ -56,7 +59,14 @@ impl Search {
         while let Some(rate) = bounds.next() {
             let phase =
                 Phase { amount: Amount::Open(Arrivals::Constant { rate }), prime: phase.prime && tries.is_empty(), ..phase.clone() };
-            let run = match stage.measure(&phase, stop.as_mut()).await {
+            let mut measured = stage.measure(&phase, stop.as_mut()).await;
+            // It was the generator that was late, which says nothing of the target: once more, it may have been chance.
+            for _ in 0..VOID_RETRIES {
+                if measured.as_ref().is_ok_and(|run| !run.summary.void.is_empty()) {
+                    measured = stage.measure(&phase, stop.as_mut()).await;
+                }
+            }
+            let run = match measured {
                 Err(StageError::Load(StartError::Stopped)) => break,
                 measured => measured?,
             };

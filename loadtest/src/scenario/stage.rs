@@ -1,19 +1,23 @@
 //! A stage: everything that a scenario has started, and its end.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arngate_core::StsHost;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
-use super::{Amount, Event, Phase, Played, PlayedMemory, PlayedPhase, Rule, Scenario};
+use super::{Amount, Event, Phase, Played, PlayedMemory, PlayedPhase, PlayedReload, Rule, Scenario};
 use crate::arrivals::Arrivals;
 use crate::ceiling;
 use crate::cgroup::Cgroup;
 use crate::clock::Clock;
+use crate::credential::Credential;
 use crate::fixture::{Files, Fixture};
 use crate::generator::{Load, Placement, Plan, StartError};
+use crate::outcome::{Outcome, judge};
 use crate::population::Population;
 use crate::process::processors;
 use crate::question::{ApiVersion, Needle};
@@ -23,7 +27,8 @@ use crate::scrape::Scrape;
 use crate::sts::{Config, FakeSts};
 use crate::subject::{Setting, Started, Subject, SubjectError};
 use crate::supply::{Cast, Form, FormError, Order, Stock, region_of};
-use crate::target::TargetError;
+use crate::target::{Http, TargetError};
+use crate::transport::{Ask as _, Link};
 
 /// The cluster that tokens are for.
 const CLUSTER_ID: &str = "loadtest";
@@ -33,6 +38,12 @@ const STS_HOST: &str = "sts.us-east-1.amazonaws.com";
 
 /// How long a stage waits for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a reload may take before it is given up.
+const RELOAD_MOST: Duration = Duration::from_secs(10);
+
+/// How often it is looked for meanwhile.
+const RELOAD_POLL: Duration = Duration::from_millis(10);
 
 /// Everything that a scenario has started with one subject. Dropped, it ends all of it.
 #[derive(Debug)]
@@ -48,6 +59,9 @@ pub struct Stage {
     clock: Clock,
     seed: u64,
     phases: Vec<PlayedPhase>,
+    /// Mappings that were added.
+    added: AtomicU32,
+    reloads: Mutex<Vec<PlayedReload>>,
     notes: Vec<String>,
     /// Last, so that it goes when nobody uses it any more.
     _folder: TempDir,
@@ -109,7 +123,9 @@ impl Stage {
         let sts_ca = folder.path().join("sts-ca.pem");
         let mut sts = None;
         if !scenery.offline {
-            let running = Sts::start(subject.sts_port().unwrap_or(0), &cast, scenery.sts_delay, &shares.others).await?;
+            let late = scenario.phases.iter().flat_map(|phase| &phase.events).filter(|(_, event)| *event == Event::RewriteConfig);
+            let known = cast.credentials().into_iter().chain((0..).zip(late).map(|(number, _)| cast.late(number))).collect();
+            let running = Sts::start(subject.sts_port().unwrap_or(0), known, scenery.sts_delay, &shares.others).await?;
             std::fs::write(&sts_ca, running.fake().ca_pem()).map_err(StageError::Files)?;
             fixture.sts = Some((running.fake().addr(), sts_ca.clone()));
             sts = Some(running);
@@ -150,6 +166,8 @@ impl Stage {
             clock,
             seed,
             phases: Vec::new(),
+            added: AtomicU32::new(0),
+            reloads: Mutex::default(),
             notes,
             _folder: folder,
         })
@@ -220,6 +238,7 @@ impl Stage {
                 oom_kills: memory.oom_kills,
             }
         });
+        let exit_code = if self.has_terminated() { self.started.process.wait().and_then(|status| status.code()) } else { None };
         if self.started.process.ended().is_some() && !self.has_terminated() {
             let output = self.started.process.output();
             self.notes.push(format!("the target had ended; the last that it said: {}", output.last().map_or("", String::as_str)));
@@ -236,6 +255,8 @@ impl Stage {
             started_in_ms: self.started.started_in.as_secs_f64() * 1e3,
             phases: std::mem::take(&mut self.phases),
             memory,
+            exit_code,
+            reloads: std::mem::take(&mut *self.reloads.lock().unwrap_or_else(PoisonError::into_inner)),
             checks: Vec::new(),
             metrics,
             notes: std::mem::take(&mut self.notes),
@@ -262,7 +283,7 @@ impl Stage {
 
     /// What the target says of itself, where it does.
     async fn metrics(&self) -> Vec<String> {
-        let Ok(target) = self.started.target(crate::target::Http::One) else { return Vec::new() };
+        let Ok(target) = self.started.target(Http::One) else { return Vec::new() };
         let Ok(text) = Scrape::new(target).text().await else { return Vec::new() };
         text.lines().filter(|line| line.starts_with("arngate_")).map(str::to_owned).collect()
     }
@@ -304,11 +325,19 @@ impl Stage {
     }
 
     async fn events(&self, events: &[(Duration, Event)]) {
-        let begin = tokio::time::Instant::now();
+        let begin = Instant::now();
         for (at, event) in events {
             tokio::time::sleep_until(begin + *at).await;
             match event {
-                Event::RewriteConfig => self.rewrite_config(),
+                Event::RenewCertificate => {
+                    let written = self.files.write_certificate();
+                    self.watch_reload("certificate", written, || self.has_new_certificate()).await;
+                }
+                Event::RewriteConfig => {
+                    let number = self.added.fetch_add(1, Ordering::Relaxed);
+                    let written = self.rewrite_config(number + 1);
+                    self.watch_reload("mappings", written, || self.lets_in(number)).await;
+                }
                 Event::Sts(behaviour, every) => {
                     if let Some(sts) = &self.sts {
                         sts.fake().set_behaviour_every(*every, behaviour.clone());
@@ -325,13 +354,47 @@ impl Stage {
         // There is nothing to come; the load goes on.
     }
 
+    /// Asks until what was written acts, or for as long as one waits for that.
+    async fn watch_reload<T: Future<Output = bool>>(&self, what: &str, written: std::io::Result<()>, acts: impl Fn() -> T) {
+        let reloads = || self.reloads.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = {
+            let mut reloads = reloads();
+            reloads.push(PlayedReload { what: what.into(), acted_after_ms: None });
+            reloads.len() - 1
+        };
+        let begin = Instant::now();
+        while written.is_ok() && begin.elapsed() < RELOAD_MOST {
+            if acts().await {
+                reloads()[number].acted_after_ms = Some(begin.elapsed().as_secs_f64() * 1e3);
+                break;
+            }
+            tokio::time::sleep(RELOAD_POLL).await;
+        }
+    }
+
+    /// Whether a new connection is given the certificate that is in the file now.
+    async fn has_new_certificate(&self) -> bool {
+        let Ok(target) = self.started.target(Http::One) else { return false };
+        Link::new(target).caller().connect().await.is_ok()
+    }
+
+    /// Whether he is let in for whom the mapping with that number was added.
+    async fn lets_in(&self, number: u32) -> bool {
+        let (Ok(target), Ok(form)) = (self.started.target(Http::One), Form::new(CLUSTER_ID, STS_HOST, ApiVersion::V1)) else {
+            return false;
+        };
+        let question = form.ask_about(&self.fixture.cast.late(number), &self.clock);
+        let answered = Link::new(target).caller().ask(question.body.clone()).await;
+        answered.is_ok_and(|answer| judge(answer.status, &answer.body, &question.expected).outcome == Outcome::Allowed)
+    }
+
     /// As editors and Kubernetes do it: a new file takes the place of the old one.
-    fn rewrite_config(&self) {
+    fn rewrite_config(&self, more: u32) -> std::io::Result<()> {
         let mut fixture = self.fixture.clone();
-        fixture.cast.regulars.mappings += 1;
+        fixture.cast.regulars.mappings += more;
         let beside = self.files.config.with_extension("new");
-        let written = std::fs::write(&beside, fixture.config(&bundle_beside(&self.files.config)));
-        let _ = written.and_then(|()| std::fs::rename(&beside, &self.files.config));
+        std::fs::write(&beside, fixture.config(&bundle_beside(&self.files.config)))?;
+        std::fs::rename(&beside, &self.files.config)
     }
 }
 
@@ -393,7 +456,7 @@ struct Sts {
 }
 
 impl Sts {
-    async fn start(port: u16, cast: &Cast, delay: Duration, processors: &[usize]) -> Result<Self, StageError> {
+    async fn start(port: u16, known: Vec<Credential>, delay: Duration, processors: &[usize]) -> Result<Self, StageError> {
         let processors = processors.to_vec();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -402,7 +465,7 @@ impl Sts {
             .enable_all()
             .build()
             .map_err(StageError::Files)?;
-        let config = Config { port, delay: delay.into(), ..Config::new(Clock::system()).with_credentials(cast.credentials()) };
+        let config = Config { port, delay: delay.into(), ..Config::new(Clock::system()).with_credentials(known) };
         let started = runtime.spawn(FakeSts::start(config)).await;
         let mut sts = Self { fake: None, runtime: Some(runtime) };
         match started {

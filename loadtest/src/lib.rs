@@ -3,7 +3,7 @@
 //! [`run`] puts load on a webhook and checks each answer; [`ceiling`] is the most that one over hyper and rustls could do.
 //!
 //! Beside them: [`sts`], a fake STS that checks signatures as the real one does and misbehaves on demand, and [`token`], which signs tokens
-//! for it with the made-up credentials of [`credential`]. Tests of other crates start it in their own runtime; operators start it as
+//! for it with the made-up credentials of [`credential`]; and [`ec2`], a fake of EC2's DescribeInstances. Tests of other crates start it in their own runtime; operators start it as
 //! `arngate-loadtest sts`.
 //!
 //! It talks HTTP and knows `arngate-core` only: nothing here depends on the server that is tested.
@@ -36,6 +36,7 @@ pub mod certificate;
 pub mod cgroup;
 pub mod clock;
 pub mod credential;
+pub mod ec2;
 pub mod fixture;
 pub mod generator;
 pub mod kubeconfig;

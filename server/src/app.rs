@@ -23,6 +23,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::cluster::{self, Cluster};
 use crate::config::{CacheSettings, ClientSettings, Config, MappingSettings, ProverKind, WebhookClientSettings};
 use crate::document::Errors;
+use crate::ec2;
 use crate::flight;
 use crate::http::admin::{self, Admin, Audience, Check, Readiness};
 use crate::http::body::Bodies;
@@ -35,7 +36,7 @@ use crate::mapping::{BackendMode, Followers, Following, Read, Reports, Slot, Sto
 use crate::memory::{Bounds, MemoryLimit, flights_for};
 use crate::metrics::{Levels, Metrics};
 use crate::prover::offline::{Bundle, Keyring};
-use crate::prover::sts::{self, Client, OwnRegion, ProxySettings};
+use crate::prover::sts::{self, Client, OwnRegion, ProxySettings, Rate};
 use crate::prover::{Chain, ChainError, Prover, Realm};
 use crate::telemetry::Log;
 use crate::watch::{Looks, Source, Watch};
@@ -70,7 +71,7 @@ pub enum StartError {
     /// The offline prover has no bundle.
     #[error("server.provers has offline, and there is no server.offline.bundle")]
     NoBundle,
-    /// The STS client.
+    /// The STS client, or that of EC2.
     #[error(transparent)]
     Sts(#[from] sts::ConfigError),
     /// The cache has no key.
@@ -122,6 +123,8 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     /// How identities are kept.
     pub cache: identity_cache::Settings,
+    /// Looks up names of EC2 instances.
+    pub ec2: ec2::Names,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
 }
@@ -174,7 +177,7 @@ impl Service {
     /// # Errors
     ///
     /// [`StartError`].
-    pub fn from_config(config: Config, proxy: ProxySettings, log: Log) -> Result<Self, StartError> {
+    pub fn from_config(config: Config, proxy: ProxySettings, signer: Arc<dyn ec2::Signer>, log: Log) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = Arc::new(Metrics::new());
         let own_region = match &config.region_source {
@@ -182,6 +185,8 @@ impl Service {
             None => OwnRegion::told(config.region.as_deref()),
         };
         let bounds = bounds(&config);
+        let names = ec2_names(&config, &own_region, &bounds, proxy.clone());
+        let ec2 = ec2::Names::new(names, signer, Arc::clone(&clock), Arc::clone(&metrics) as Arc<dyn ec2::Observer>)?;
         let mut sources = Vec::new();
         let (chain, limits) = (chain(&config, &own_region, proxy, &metrics, &mut sources)?, limits(&config, &bounds));
         let clients = config.clients.as_ref().map(|settings| clients(settings, &mut sources)).transpose()?;
@@ -222,6 +227,7 @@ impl Service {
             log,
             metrics,
             cache: cache(&config.cache, &bounds),
+            ec2,
             clock,
         })
     }
@@ -265,6 +271,7 @@ impl Service {
             cache: self.cache,
             flights: flight::Limits { flights: self.bounds.flights, waiters: self.bounds.waiters },
             evictions: metrics.evictions(),
+            ec2: self.ec2,
             clock: Arc::clone(&self.clock),
         })?);
         metrics.watch(Arc::downgrade(&cluster) as Weak<dyn Levels>);
@@ -347,11 +354,11 @@ pub fn worker_threads(config: &Config) -> usize {
     config.bounds.worker_threads.unwrap_or_else(|| processors().min(Bounds::under(MemoryLimit::of_this_process()).worker_threads))
 }
 
-/// The usual bounds, and time enough at the end for a question to STS that has just begun.
+/// The usual bounds, and time enough at the end for a question to STS, and then EC2, that has just begun.
 fn limits(config: &Config, bounds: &Bounds) -> Limits {
     let usual = Limits::default();
     Limits {
-        drain: usual.drain.max(config.sts.deadline + Duration::from_secs(1)),
+        drain: usual.drain.max(config.sts.deadline + ec2::Config::default().deadline + Duration::from_secs(1)),
         max_connections: bounds.connections,
         max_streams: bounds.streams,
         ..usual
@@ -447,6 +454,20 @@ fn chain(
         });
     }
     Ok(Chain::new(provers)?)
+}
+
+fn ec2_names(config: &Config, own_region: &OwnRegion, bounds: &Bounds, proxy: ProxySettings) -> ec2::Config {
+    let settings = &config.ec2;
+    ec2::Config {
+        partition: config.partition,
+        own_region: own_region.clone(),
+        rate: Rate { per_second: settings.qps, burst: settings.burst },
+        max_waiters: bounds.waiters,
+        endpoints: settings.endpoints.clone(),
+        ca_files: settings.ca_files.clone(),
+        proxy,
+        ..ec2::Config::default()
+    }
 }
 
 fn sts_client(config: &Config, proxy: ProxySettings) -> sts::Config {

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! [`identify`] is the first half. It does not wait: it says who signed, or gives a [`Question`] that no longer needs the token, so that those who wait hold
-//! nothing of their request. [`decide`] is the second half.
+//! nothing of their request. [`decide`] is the second half. It does not wait either: where a mapping wants the name of an EC2 instance, which somebody has to be
+//! asked for, it says so ([`Undecided`]), and [`Undecided::decide`] is the way that waits.
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use bytes::Bytes;
 
 use crate::clock::Now;
 use crate::cluster::Cluster;
+use crate::ec2;
 use crate::flight::{Boarded, Full, Passenger, Waiter};
 use crate::identity_cache::{Digest, Found};
 use crate::mapping::{BackendMode, Mapped, Outcome as LookUp};
@@ -30,9 +32,9 @@ use crate::prover::{self, Outcome, OwnedToken, ProveError, Source, VerifiedIdent
 /// Why somebody is not let in.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AuthError {
-    /// A mapping wants the private DNS name of an instance, which this version does not look up.
-    #[error("the mapping wants {{{{EC2PrivateDNSName}}}}, which this version cannot look up")]
-    NeedsEc2,
+    /// A mapping wants the private DNS name of an instance, and there is none.
+    #[error("the mapping wants {{{{EC2PrivateDNSName}}}}: {0}")]
+    Ec2(#[from] ec2::Failure),
     /// A mapping wants the private DNS name of an instance, and the session is not named after one.
     #[error("the mapping wants {{{{EC2PrivateDNSName}}}}, and the session name is not an instance id")]
     NotAnInstance,
@@ -68,7 +70,7 @@ impl AuthError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Full(_) => "overloaded",
-            Self::NeedsEc2 => "needs-ec2",
+            Self::Ec2(failure) => failure.reason(),
             Self::NotAnInstance => "not-an-instance",
             Self::NotLoaded { .. } => "not-loaded",
             Self::NotMapped => "not-mapped",
@@ -250,17 +252,64 @@ fn keep(cluster: &Cluster, digest: Digest, identity: VerifiedIdentity) -> Arc<Ve
 }
 
 /// What the signer is called, of which `answer` makes what it needs.
-pub fn decide<A>(cluster: &Cluster, identified: Identified, answer: impl FnOnce(Verdict<'_>) -> A) -> A {
+///
+/// # Errors
+///
+/// [`Undecided`], with `answer`, where the name of an EC2 instance has to be looked up first.
+pub fn decide<A, F: FnOnce(Verdict<'_>) -> A>(cluster: &Cluster, identified: Identified, answer: F) -> Result<A, Undecided<F>> {
+    decide_with(cluster, identified, None, answer)
+}
+
+/// A decision that waits for the name of an EC2 instance.
+#[derive(Debug)]
+pub struct Undecided<F> {
+    proof: Arc<VerifiedIdentity>,
+    way: Way,
+    answer: F,
+}
+
+impl<F> Undecided<F> {
+    /// Looks the name up, and decides by the mappings that are in force then.
+    ///
+    /// Once is enough, whatever becomes of the mappings meanwhile: the instance is that of the identity, and the name that was found, or why there is none, stands for it
+    /// in whichever mapping wants it.
+    pub async fn decide<A>(self, cluster: &Cluster) -> A
+    where
+        F: FnOnce(Verdict<'_>) -> A,
+    {
+        let Self { proof, way, answer } = self;
+        let name = cluster.ec2.of(proof.identity().session_name()).await;
+        match decide_with(cluster, Identified { way, signer: Ok(proof) }, Some(&name), answer) {
+            Ok(answer) => answer,
+            Err(_) => unreachable!("with a name, or a reason why there is none, every look-up comes to an end"),
+        }
+    }
+}
+
+/// `name`: what a look-up of the instance after which the session is named has come to, if there was one.
+fn decide_with<A, F: FnOnce(Verdict<'_>) -> A>(
+    cluster: &Cluster,
+    identified: Identified,
+    name: Option<&Result<Arc<str>, ec2::Failure>>,
+    answer: F,
+) -> Result<A, Undecided<F>> {
     let Identified { way, signer } = identified;
-    match signer {
+    Ok(match signer {
         Ok(proof) => {
             let snapshot = cluster.mappings.current();
             let signer = Signer { identity: proof.identity(), proof: &proof };
             let scrubbed = snapshot.is_scrubbed(signer.identity.account_id());
-            let user = match snapshot.look_up(&signer.identity, proof.access_key_id()) {
+            let ec2_name = name.and_then(|name| name.as_deref().ok());
+            let user = match snapshot.look_up_named(&signer.identity, proof.access_key_id(), ec2_name) {
                 LookUp::AccountMapped(arn) => Ok(User::Account(arn)),
                 LookUp::Mapped(mapped) => Ok(User::Mapped(mapped)),
-                LookUp::NeedsEc2 { .. } => Err(AuthError::NeedsEc2),
+                LookUp::NeedsEc2 { .. } => match name {
+                    Some(Err(failure)) => Err(AuthError::Ec2(failure.clone())),
+                    _ => {
+                        drop(snapshot);
+                        return Err(Undecided { proof, way, answer });
+                    }
+                },
                 LookUp::NotAnInstance { .. } => Err(AuthError::NotAnInstance),
                 LookUp::NotLoaded { mode } => Err(AuthError::NotLoaded { mode }),
                 LookUp::NotMapped => Err(AuthError::NotMapped),
@@ -269,7 +318,7 @@ pub fn decide<A>(cluster: &Cluster, identified: Identified, answer: impl FnOnce(
             answer(Verdict { way, signer: Some(signer), scrubbed, user })
         }
         Err(error) => answer(Verdict { way, signer: None, scrubbed: false, user: Err(error) }),
-    }
+    })
 }
 
 /// What a failure means to the one who asked: the same four ends for proofs and mappings.
@@ -292,7 +341,18 @@ impl AuthError {
     #[must_use]
     pub const fn ending(&self) -> Ending {
         match self {
-            Self::Full(_) | Self::NeedsEc2 | Self::NotLoaded { .. } => Ending::Overloaded,
+            // A moment may help where nobody could say: the API server tries a 504 five times. It tries no 503 again, which spares EC2 where it throttles, and us where
+            // an operator has to do something first.
+            Self::Ec2(failure) => match failure {
+                ec2::Failure::Late { .. } | ec2::Failure::NoNameYet | ec2::Failure::Unavailable { .. } => Ending::Unavailable,
+                ec2::Failure::NoSuchInstance => Ending::Denied,
+                ec2::Failure::NoRegion
+                | ec2::Failure::Overloaded
+                | ec2::Failure::Refused { .. }
+                | ec2::Failure::Throttled
+                | ec2::Failure::Unsigned => Ending::Overloaded,
+            },
+            Self::Full(_) | Self::NotLoaded { .. } => Ending::Overloaded,
             Self::NotAnInstance | Self::NotMapped | Self::Reserved { .. } => Ending::Denied,
             Self::Panicked => Ending::Broken,
             Self::Proof(error) => match error.outcome() {

@@ -8,6 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 
 use crate::authenticate::Landed;
 use crate::clock::Clock;
+use crate::ec2;
 use crate::flight::{Flights, Limits};
 use crate::identity_cache::{Digester, IdentityCache, NoRandom, Settings};
 use crate::mapping::Store;
@@ -27,6 +28,8 @@ pub struct Cluster {
     pub flights: Arc<Flights<Landed>>,
     /// Its mappings, of which a look-up takes the snapshot in force.
     pub mappings: Arc<Store>,
+    /// What its nodes are called, where a mapping wants to know.
+    pub ec2: ec2::Names,
     /// Tells a proof that has come back how late it is.
     pub clock: Arc<dyn Clock>,
 }
@@ -44,6 +47,8 @@ pub struct Parts {
     pub flights: Limits,
     /// Counts identities that make room.
     pub evictions: Counter,
+    /// Looks up names of EC2 instances.
+    pub ec2: ec2::Names,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
 }
@@ -55,13 +60,14 @@ impl Cluster {
     ///
     /// [`NoRandom`]: there would be no key for the cache.
     pub fn new(parts: Parts) -> Result<Self, NoRandom> {
-        let Parts { realm, mappings, cache, flights, evictions, clock } = parts;
+        let Parts { realm, mappings, cache, flights, evictions, ec2, clock } = parts;
         Ok(Self {
             digester: Digester::new(realm.cluster_id())?,
             realm: Arc::new(realm),
             identities: IdentityCache::new(cache, evictions),
             flights: Arc::new(Flights::new(flights)),
             mappings,
+            ec2,
             clock,
         })
     }

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use crate::app::{Service, StartError};
 use crate::bootstrap::certs;
 use crate::clock::{Clock, SystemClock};
+use crate::ec2;
 use crate::http::respond::DenyStatus;
 use crate::http::serve::{Limits, Sharing};
 use crate::http::webhook::AccessLog;
@@ -129,6 +130,7 @@ impl Dev {
             log,
             metrics: Arc::new(Metrics::new()),
             cache: identity_cache::Settings::default(),
+            ec2: ec2::Names::nobodys(Arc::new(clock)),
             clock: Arc::new(clock),
         };
         Ok(Self { service, trial: Trial { key, cluster_id: cluster_id.to_owned(), certificate_pem, clock } })

@@ -94,11 +94,22 @@ impl StsRegion {
     const fn as_labels(self) -> Label {
         [("StsRegion", self.0)]
     }
+
+    /// The same, of EC2.
+    const fn as_ec2_labels(self) -> Label {
+        [("Region", self.0)]
+    }
 }
 
 /// The `ResponseCode` label: a status of HTTP, or `other` for what is none (RFC 9110, section 15: 100 to 599).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 struct StatusLabel(Option<u16>);
+
+impl StatusLabel {
+    fn of(status: u16) -> Self {
+        Self((100..=599).contains(&status).then_some(status))
+    }
+}
 
 impl EncodeLabelValue for StatusLabel {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
@@ -112,7 +123,7 @@ impl EncodeLabelValue for StatusLabel {
 /// One label: name and value.
 type Label = [(&'static str, &'static str); 1];
 
-/// Two labels, `ResponseCode` before `StsRegion`.
+/// Two labels, `ResponseCode` before `StsRegion` or `Region`.
 type ResponseLabels = ([(&'static str, StatusLabel); 1], Label);
 
 /// All counters and histograms of one server.
@@ -124,6 +135,9 @@ pub struct Metrics {
     sts_connection_failures: Family<Label, Counter>,
     sts_throttling: Family<Label, Counter>,
     configmap_watch_failures: Counter,
+    ec2_calls: Counter,
+    ec2_responses: Family<ResponseLabels, Counter>,
+    ec2_connection_failures: Family<Label, Counter>,
     refusals: Family<Label, Counter>,
     offline_proofs: Counter,
     panics: Counter,
@@ -153,6 +167,13 @@ impl Metrics {
         let configmap_watch_failures = Counter::default();
         reference.register("configmap_watch_failures", "EKS Configmap watch failures", configmap_watch_failures.clone());
 
+        let ec2_calls = Counter::default();
+        reference.register("ec2_describe_instances_calls", "Number of EC2 describe instances calls", ec2_calls.clone());
+        let ec2_responses = Family::default();
+        reference.register("ec2_responses", "EC2 responses with error code label", ec2_responses.clone());
+        let ec2_connection_failures = Family::default();
+        reference.register("ec2_connection_failures", "EC2 call could not succeed or timedout", ec2_connection_failures.clone());
+
         let ours = registry.sub_registry_with_prefix("arngate");
         ours.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let refusals = Family::default();
@@ -179,6 +200,9 @@ impl Metrics {
             sts_connection_failures,
             sts_throttling,
             configmap_watch_failures,
+            ec2_calls,
+            ec2_responses,
+            ec2_connection_failures,
             refusals,
             offline_proofs,
             panics,
@@ -200,8 +224,22 @@ impl Metrics {
 
     /// STS answered with a status.
     pub fn sts_response(&self, status: u16, region: StsRegion) {
-        let status = StatusLabel((100..=599).contains(&status).then_some(status));
-        self.sts_responses.get_or_create(&([("ResponseCode", status)], region.as_labels())).inc();
+        self.sts_responses.get_or_create(&([("ResponseCode", StatusLabel::of(status))], region.as_labels())).inc();
+    }
+
+    /// EC2 is asked for the names of instances.
+    pub fn ec2_called(&self) {
+        self.ec2_calls.inc();
+    }
+
+    /// EC2 answered with a status.
+    pub fn ec2_response(&self, status: u16, region: StsRegion) {
+        self.ec2_responses.get_or_create(&([("ResponseCode", StatusLabel::of(status))], region.as_ec2_labels())).inc();
+    }
+
+    /// EC2 did not answer.
+    pub fn ec2_connection_failure(&self, region: StsRegion) {
+        self.ec2_connection_failures.get_or_create(&region.as_ec2_labels()).inc();
     }
 
     /// STS did not answer.
@@ -428,6 +466,9 @@ mod tests {
         metrics.sts_response(200, region("us-west-2"));
         metrics.sts_connection_failure(region("us-west-2"));
         metrics.sts_throttled(region("us-west-2"));
+        metrics.ec2_called();
+        metrics.ec2_response(200, region("us-west-2"));
+        metrics.ec2_connection_failure(region("us-west-2"));
         metrics.refused("expired");
         metrics.proved_offline();
         metrics.panicked();

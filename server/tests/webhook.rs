@@ -137,7 +137,10 @@ async fn a_mapping_that_wants_ec2_is_503_for_an_instance_and_a_denial_for_others
     let node = support::node("i-0123456789abcdef0");
     fixture.sts().put_credential(node.clone());
     let reply = fixture.review(Protocol::Http1, &review("v1", &fixture.token(&node))).await;
-    assert_eq!((reply.status, reply.error()), (503, "the mapping wants {{EC2PrivateDNSName}}, which this version cannot look up".into()));
+    assert_eq!(
+        (reply.status, reply.error()),
+        (503, "the mapping wants {{EC2PrivateDNSName}}: EC2 cannot be asked, for our region is not known: server.region tells it".into())
+    );
     let jane = support::node("jane");
     fixture.sts().put_credential(jane.clone());
     let reply = fixture.review(Protocol::Http1, &review("v1", &fixture.later_token(&jane, 1))).await;

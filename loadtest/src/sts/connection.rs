@@ -35,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// TLS with a new authority, and that authority's certificate as PEM.
-pub(super) fn acceptor(extra_hosts: Vec<String>) -> Result<(TlsAcceptor, String), StartError> {
+pub(crate) fn acceptor(extra_hosts: Vec<String>) -> Result<(TlsAcceptor, String), StartError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let authority = Authority::new(&provider, extra_hosts)?;
     let ca_pem = authority.ca_pem().to_owned();

@@ -26,11 +26,11 @@ use tokio::sync::{Semaphore, watch};
 pub struct Gate(Arc<State>);
 
 impl Gate {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(State { passes: Semaphore::new(0), held: watch::Sender::new(0) }))
     }
 
-    pub(super) fn state(&self) -> Arc<State> {
+    pub(crate) fn state(&self) -> Arc<State> {
         Arc::clone(&self.0)
     }
 
@@ -65,14 +65,14 @@ impl Drop for Gate {
 
 /// What the gate's owner and the calls share.
 #[derive(Debug)]
-pub(super) struct State {
+pub(crate) struct State {
     passes: Semaphore,
     held: watch::Sender<usize>,
 }
 
 impl State {
     /// Waits to be let through.
-    pub(super) async fn enter(&self) {
+    pub(crate) async fn enter(&self) {
         self.held.send_modify(|held| *held += 1);
         let _held = Held(&self.held);
         if let Ok(pass) = self.passes.acquire().await {

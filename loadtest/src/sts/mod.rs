@@ -32,6 +32,7 @@ use tokio::task::JoinHandle;
 
 pub use self::behaviour::{Behaviour, BehaviourError, parse_duration};
 pub use self::certificate::CertificateError;
+pub(crate) use self::connection::acceptor;
 pub use self::count::{Counts, Outcome};
 pub use self::delay::Delay;
 pub use self::gate::Gate;
@@ -163,7 +164,7 @@ impl FakeSts {
         let Config { credentials, clock, port, extra_hosts, behaviour, every, delay, schedule } = config;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| StartError::Bind { port, source })?;
         let addr = listener.local_addr().map_err(|source| StartError::Bind { port, source })?;
-        let (acceptor, ca_pem) = connection::acceptor(extra_hosts.clone())?;
+        let (acceptor, ca_pem) = acceptor(extra_hosts.clone())?;
         let shared = Arc::new(Shared {
             credentials: Credentials::new(credentials),
             clock,

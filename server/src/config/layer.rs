@@ -53,6 +53,9 @@ pub struct Overrides {
     pub client_names: Vec<String>,
     pub clock_skew: Option<String>,
     pub deny_status: Option<String>,
+    pub ec2_ca_file: Option<String>,
+    /// Each `host=https://host:port`.
+    pub ec2_endpoints: Vec<String>,
     pub max_body_bytes: Option<String>,
     pub max_connections: Option<String>,
     pub max_flights: Option<String>,

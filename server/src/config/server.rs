@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arngate_core::arn::{Arn, Principal};
 use arngate_core::endpoint::Fips;
 use arngate_core::limits::DEFAULT_MAX_AHEAD_SECS;
 use arngate_core::{Error as CoreError, Partition, StsHost, StsHosts};
@@ -22,6 +23,7 @@ use super::settings::{
 };
 use crate::document::reader::{Span, boolean, distance, duration, integer, size_bytes};
 use crate::document::{Field, Findings, Place, Section, Shown, Text};
+use crate::ec2;
 use crate::http::body::BODY_MAX_BYTES;
 use crate::http::respond::DenyStatus;
 use crate::http::webhook::AccessLog;
@@ -112,7 +114,7 @@ impl<'a> Reader<'a> {
             admin: self.admin(server.section("admin")),
             answer: self.answer(&mut server),
             mappings: self.mappings(&mut server, options),
-            ec2: self.ec2(&mut server),
+            ec2: self.ec2(&mut server, partition),
             kubernetes: KubernetesSettings {
                 kubeconfig: Self::text("--kubeconfig", o.kubeconfig.as_ref(), &mut server, "kubeconfig").map(path),
                 master: Self::text("--master", o.master.as_ref(), &mut server, "master").map(|text| text.text),
@@ -249,7 +251,8 @@ impl<'a> Reader<'a> {
     fn sts(&self, mut section: Section<'a>, partition: Partition, region: Option<&str>) -> StsSettings {
         let o = self.overrides;
         let hosts = StsHosts::new(partition).with_own_region(region);
-        let endpoints = self.endpoints(&mut section, &hosts);
+        let given = ("--sts-endpoints", o.sts_endpoints.as_slice());
+        let endpoints = self.endpoints(&mut section, given, "STS", |endpoints, host, url| endpoints.insert(host, url, &hosts));
         let ca_file = Self::text("--sts-ca-file", o.sts_ca_file.as_ref(), &mut section, "caFile");
         let bundle = variable("AWS_CA_BUNDLE", self.environment.aws_ca_bundle.as_ref());
         let field = section.take("regions");
@@ -324,12 +327,19 @@ impl<'a> Reader<'a> {
         Some(regions.iter().filter_map(|name| self.sts_region(name, partition, own)).collect())
     }
 
-    fn endpoints(&self, section: &mut Section<'a>, hosts: &StsHosts<'_>) -> Endpoints {
+    /// Where to connect for hosts of `service`, which `insert` judges.
+    fn endpoints(
+        &self,
+        section: &mut Section<'a>,
+        (flag, pairs): (&'static str, &[String]),
+        service: &str,
+        insert: impl Fn(&mut Endpoints, &str, &str) -> Result<(), EndpointError>,
+    ) -> Endpoints {
         let add = |endpoints: &mut Endpoints, host: &str, place: &Place, url: &str| {
-            let message = match endpoints.insert(host, url, hosts) {
+            let message = match insert(endpoints, host, url) {
                 Ok(()) => return,
-                Err(EndpointError::Host(CoreError::Partition)) => format!("{} is a host of STS in another partition", Shown(host)),
-                Err(EndpointError::Host(_)) => format!("expected a host of STS, found {}", Shown(host)),
+                Err(EndpointError::Host(CoreError::Partition)) => format!("{} is a host of {service} in another partition", Shown(host)),
+                Err(EndpointError::Host(_)) => format!("expected a host of {service}, found {}", Shown(host)),
                 Err(error @ EndpointError::Repeated) => format!("{error}: {}", Shown(host)),
                 Err(error @ EndpointError::Url) => format!("{error}, found {}", Shown(url)),
             };
@@ -341,8 +351,8 @@ impl<'a> Reader<'a> {
                 add(&mut endpoints, host, &url.place, &url.text);
             }
         }
-        let place = Place::Flag("--sts-endpoints");
-        for pair in self.overrides.sts_endpoints.iter().flat_map(|pairs| pairs.split(',')) {
+        let place = Place::Flag(flag);
+        for pair in pairs.iter().flat_map(|pairs| pairs.split(',')) {
             match pair.split_once('=') {
                 Some((host, url)) => add(&mut given, host, &place, url),
                 None => self.findings.error(place.clone(), format!("expected host=https://host:port, found {}", Shown(pair))),
@@ -511,8 +521,15 @@ impl<'a> Reader<'a> {
         AnswerSettings { deny_status: deny_status.unwrap_or(DenyStatus::Ok), access_log: access_log.unwrap_or(default_log) }
     }
 
-    fn ec2(&self, server: &mut Section<'a>) -> Ec2Settings {
+    fn ec2(&self, server: &mut Section<'a>, partition: Partition) -> Ec2Settings {
         let o = self.overrides;
+        let mut section = server.section("ec2");
+        let given = ("--ec2-endpoints", o.ec2_endpoints.as_slice());
+        let insert = |endpoints: &mut Endpoints, host: &str, url: &str| ec2::insert_endpoint(endpoints, partition, host, url);
+        let endpoints = self.endpoints(&mut section, given, "EC2", insert);
+        let ca_file = Self::text("--ec2-ca-file", o.ec2_ca_file.as_ref(), &mut section, "caFile");
+        section.finish();
+        let bundle = variable("AWS_CA_BUNDLE", self.environment.aws_ca_bundle.as_ref());
         let whole = || integer(1..=RATE_MOST);
         let qps =
             self.read("--ec2-describeInstances-qps", o.ec2_describe_instances_qps.as_ref(), server, "ec2DescribeInstancesQps", whole());
@@ -523,11 +540,31 @@ impl<'a> Reader<'a> {
             "ec2DescribeInstancesBurst",
             whole(),
         );
+        // upstream: an ARN that is none ends the reference in a panic.
+        let role_arn = some(server.text("ec2DescribeInstancesRoleARN")).and_then(|text| {
+            text.read(self.findings, |text| match Arn::parse(text).map(|arn| arn.principal()) {
+                Ok(Principal::Role { .. }) => Ok(text.to_owned()),
+                _ => Err(format!("expected the ARN of a role, found {}", Shown(text))),
+            })
+        });
+        let source_arn = some(server.text("sourceARN"));
+        if let (None, Some(source)) = (&role_arn, &source_arn) {
+            self.findings.warn(source.place.clone(), "has no effect without server.ec2DescribeInstancesRoleARN");
+        }
+        let source_arn = source_arn.and_then(|text| {
+            text.read(self.findings, |text| match ec2::account_of(text) {
+                Some(_) => Ok(text.to_owned()),
+                None => Err(format!("expected an ARN with an account, found {}", Shown(text))),
+            })
+        });
         Ec2Settings {
-            role_arn: some(server.text("ec2DescribeInstancesRoleARN")).map(|text| text.text),
-            source_arn: some(server.text("sourceARN")).map(|text| text.text),
+            role_arn,
+            source_arn,
             qps: qps.unwrap_or(15),
             burst: burst.unwrap_or(5),
+            endpoints,
+            // Whether the bundle is there was told with STS.
+            ca_files: bundle.map(path).into_iter().chain(ca_file.and_then(|text| self.existing(&text))).collect(),
         }
     }
 

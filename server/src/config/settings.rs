@@ -227,6 +227,10 @@ pub struct Ec2Settings {
     pub qps: u32,
     /// Calls at once after a pause.
     pub burst: u32,
+    /// `server.ec2.endpoints`: where to connect for a host of EC2, where that is not the host itself.
+    pub endpoints: Endpoints,
+    /// Files with roots beside the platform's: `AWS_CA_BUNDLE` and `server.ec2.caFile`.
+    pub ca_files: Vec<PathBuf>,
 }
 
 /// How to reach the API server.

@@ -152,6 +152,8 @@ fn a_cluster_id_is_all_it_takes() {
             source_arn: None,
             qps: 15,
             burst: 5,
+            endpoints: {},
+            ca_files: [],
         },
         kubernetes: KubernetesSettings {
             kubeconfig: None,

@@ -7,6 +7,9 @@
 //! | identity not mapped | the same | the same | `uknown_user` (sic) |
 //! | STS throttles | 429, never with Retry-After, which multiplies retries | the same | `sts_throttling` |
 //! | STS cannot say | 504 | the same | `sts_error` |
+//! | EC2 has no such instance | as not mapped | the same | `uknown_user` |
+//! | EC2 cannot say, or has no name yet | 504 | the same | `uknown_user` |
+//! | EC2 throttles or refuses us | 503 | the same | `uknown_user` |
 //! | our own limits | 503 | the same | `sts_error` |
 //! | not mapped, while a source of mappings is not loaded | 503 | the same | `uknown_user` (sic) |
 //! | no room for the body | 503 | text | `malformed_request` |
@@ -214,7 +217,7 @@ fn result_of(error: &AuthError) -> AuthResult {
         (AuthError::Full(_) | AuthError::Proof(ProveError::Sts(_)), _) => AuthResult::StsError,
         (AuthError::Proof(_), _) => AuthResult::InvalidToken,
         (
-            AuthError::NeedsEc2
+            AuthError::Ec2(_)
             | AuthError::NotAnInstance
             | AuthError::NotLoaded { .. }
             | AuthError::NotMapped

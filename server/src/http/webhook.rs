@@ -171,11 +171,16 @@ impl Webhook {
         };
         // Who has to wait for a proof waits without his request.
         drop(body);
-        Ok(decide(cluster, question.answer(cluster).await, |verdict| {
+        let decided = decide(cluster, question.answer(cluster).await, |verdict: Verdict<'_>| {
             self.count(&verdict);
             self.log_verdict(place, &verdict, now);
             respond::answer(&verdict, api_version, self.deny_status)
-        }))
+        });
+        Ok(match decided {
+            Ok(answer) => answer,
+            // Boxed, so that those who wait for a proof are not larger for the few who also wait for a name.
+            Err(undecided) => Box::pin(undecided.decide(cluster)).await,
+        })
     }
 
     fn count(&self, verdict: &Verdict<'_>) {

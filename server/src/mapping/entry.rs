@@ -206,10 +206,6 @@ pub(super) fn look_at_template(text: &Text, findings: &Findings) {
     for unknown in template.unknown() {
         findings.warn(text.place.clone(), format!("{} is no placeholder and stays as it is", Shown(unknown)));
     }
-    if template.needs().ec2_private_dns_name {
-        let message = "{{EC2PrivateDNSName}} needs a look-up that this version cannot do yet: whoever is mapped here is answered with 503";
-        findings.warn(text.place.clone(), message);
-    }
 }
 
 /// Notes what is odd about a group: an item that was indented too far is a part of the one before it.

@@ -167,7 +167,6 @@ server:
         config.yaml:5: server.mapRoles[0].username: "{{SessionNam}}" is no placeholder and stays as it is
         config.yaml:6: server.mapRoles[0].groups[0]: "{{ AccountID }}" is no placeholder and stays as it is
         config.yaml:7: server.mapRoles[0]: unknown key "role"
-        config.yaml:9: server.mapRoles[1].username: {{EC2PrivateDNSName}} needs a look-up that this version cannot do yet: whoever is mapped here is answered with 503
         config.yaml:10: server.mapRoles[2].rolearn: the ARN is of the partition aws-cn, the server of aws: it can never match
         config.yaml:11: server.mapRoles[3].rolearn: * and ? stand for themselves and match nobody; with server.arnPatterns: true they would be patterns
         config.yaml:13: server.mapRoles[5].sso: the role is of the partition aws-cn, the server of aws: it can never match

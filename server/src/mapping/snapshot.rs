@@ -96,10 +96,16 @@ impl Snapshot {
     /// upstream: `doMapping` in pkg/server/server.go.
     #[must_use]
     pub fn look_up<'a>(&'a self, identity: &Identity<'a>, access_key_id: &'a str) -> Outcome<'a> {
+        self.look_up_named(identity, access_key_id, None)
+    }
+
+    /// [`Self::look_up`] once the private DNS name of the instance after which the session is named is known: then no mapping wants to know it any more.
+    #[must_use]
+    pub fn look_up_named<'a>(&'a self, identity: &Identity<'a>, access_key_id: &'a str, ec2_name: Option<&'a str>) -> Outcome<'a> {
         for slot in &self.slots {
             let Some(backend) = slot.backend() else { continue };
             if let Some(mapping) = backend.find(identity) {
-                return apply(slot, mapping, identity, access_key_id);
+                return apply(slot, mapping, identity, access_key_id, ec2_name);
             }
             if backend.has_account(identity.account_id()) {
                 return Outcome::AccountMapped(identity.canonical_arn());
@@ -109,15 +115,17 @@ impl Snapshot {
     }
 }
 
-fn apply<'a>(slot: &'a Slot, mapping: Held<'a>, identity: &Identity<'a>, access_key_id: &'a str) -> Outcome<'a> {
+fn apply<'a>(slot: &'a Slot, mapping: Held<'a>, identity: &Identity<'a>, access_key_id: &'a str, ec2_name: Option<&'a str>) -> Outcome<'a> {
     let (mode, session_name) = (slot.mode, identity.session_name());
     if mapping.needs_ec2() {
-        if is_instance_id(session_name) {
+        if !is_instance_id(session_name) {
+            return Outcome::NotAnInstance { mode };
+        }
+        if ec2_name.is_none() {
             return Outcome::NeedsEc2 { mode, instance_id: session_name };
         }
-        return Outcome::NotAnInstance { mode };
     }
-    let values = Values { access_key_id, account_id: identity.account_id(), ec2_private_dns_name: None, session_name };
+    let values = Values { access_key_id, account_id: identity.account_id(), ec2_private_dns_name: ec2_name, session_name };
     let username = rendered(mapping.name(), &values);
     match slot.reserved_prefix(&username) {
         Some(prefix) => Outcome::Reserved { mode, prefix },
@@ -246,15 +254,22 @@ mod tests {
         (mode, Some(Backend::new(mappings, accounts)), prefixes.iter().map(|prefix| (*prefix).into()).collect())
     }
 
-    fn look_up(backends: Vec<Loaded>, arn: &str) -> String {
+    fn snapshot(backends: Vec<Loaded>) -> Snapshot {
         let (mut policy, mut loaded) = (Policy::default(), HashMap::new());
         for (mode, backend, prefixes) in backends {
             policy.modes.push(mode);
             policy.reserved_prefixes.insert(mode, prefixes);
             loaded.extend(backend.map(|backend| (mode, Arc::new(backend))));
         }
-        let snapshot = Snapshot::new(&policy, &loaded);
-        match snapshot.look_up(&identity(arn), KEY) {
+        Snapshot::new(&policy, &loaded)
+    }
+
+    fn look_up(backends: Vec<Loaded>, arn: &str) -> String {
+        shown(&snapshot(backends).look_up(&identity(arn), KEY))
+    }
+
+    fn shown(outcome: &Outcome<'_>) -> String {
+        match outcome {
             Outcome::AccountMapped(arn) => format!("account {arn}"),
             Outcome::Mapped(mapped) => {
                 let groups: Vec<_> = mapped.groups().map(|group| group.to_string()).collect();
@@ -310,6 +325,27 @@ mod tests {
         let part = |mappings| (BackendMode::EksConfigMap, Some(Backend::new(mappings, [].into()).with_gaps()), Vec::new());
         assert_eq!(look_up(vec![part(vec![]), file(vec![], &[])], ADMIN), not_loaded);
         assert!(look_up(vec![part(vec![mapping(role, "part")])], ADMIN).starts_with("EKSConfigMap part "));
+    }
+
+    #[test]
+    fn a_name_that_was_looked_up_is_rendered_and_held_against_the_prefixes() {
+        let role = "arn:aws:iam::123456789012:role/Node";
+        let look_up = |prefixes: &[&str], session: &str| {
+            let named = names("system:node:{{EC2PrivateDNSName}}", &["g:{{EC2PrivateDNSName}}"]);
+            let mapping = Mapping::for_arn(role.into(), false, named).unwrap();
+            let snapshot = snapshot(vec![backend(BackendMode::MountedFile, vec![mapping], &[], prefixes)]);
+            let arn = format!("arn:aws:sts::123456789012:assumed-role/Node/{session}");
+            shown(&snapshot.look_up_named(&identity(&arn), KEY, Some("ip-10-0-0-1.ec2.internal")))
+        };
+        assert_eq!(
+            look_up(&[], "i-0123456789abcdef0"),
+            r#"MountedFile system:node:ip-10-0-0-1.ec2.internal ["g:ip-10-0-0-1.ec2.internal"]"#
+        );
+        assert_eq!(
+            look_up(&["system:node:ip-10-"], "i-0123456789abcdef0"),
+            r#"Reserved { mode: MountedFile, prefix: "system:node:ip-10-" }"#
+        );
+        assert_eq!(look_up(&[], "jane"), "NotAnInstance { mode: MountedFile }");
     }
 
     #[test]

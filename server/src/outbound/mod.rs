@@ -42,3 +42,11 @@ pub enum ConfigError {
     #[error("HTTPS_PROXY is not a URL of an http or https proxy")]
     Proxy,
 }
+
+/// Whether the error code is one by which AWS says that there are too many questions.
+///
+/// upstream: `strings.Contains(responseStr, "Throttling")` in pkg/token/token.go, where the word counts wherever it is. The three others
+/// are in the list of throttling errors of AWS' own SDKs.
+pub(crate) fn is_throttle(code: &str) -> bool {
+    code.contains("Throttling") || matches!(code, "RequestLimitExceeded" | "SlowDown" | "TooManyRequestsException")
+}

@@ -3,8 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test target uses its part")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arngate_core::endpoint::Fips;
@@ -12,12 +12,14 @@ use arngate_core::time::AmzDate;
 use arngate_core::{ClusterId, Partition, StsHost, StsHosts, UnixSeconds};
 use arngate_loadtest::clock::Clock as LoadtestClock;
 use arngate_loadtest::credential::{CallerIdentity, Credential, EXAMPLE_SECRET};
+use arngate_loadtest::ec2::{self as fake_ec2, FakeEc2};
 use arngate_loadtest::sts::{self, FakeSts};
 use arngate_loadtest::token;
 use arngate_server::app::Service;
 use arngate_server::bootstrap::certs;
 use arngate_server::clock::{Clock, ManualClock};
 use arngate_server::cluster::Cluster;
+use arngate_server::ec2::{self, SignError, Signature, Signer, Signing, Unsigned};
 use arngate_server::http::respond::DenyStatus;
 use arngate_server::http::serve::{Limits, Sharing};
 use arngate_server::http::webhook::AccessLog;
@@ -26,7 +28,7 @@ use arngate_server::mapping::{Backend, BackendMode, Followers, Mapping, Names, P
 use arngate_server::memory::{Bounds, MemoryLimit};
 use arngate_server::metrics::{Metrics, StsRegion};
 use arngate_server::prover::offline::{Bundle, Day, Derivation, Keyring};
-use arngate_server::prover::sts::{Client, Config, Endpoints, Observer};
+use arngate_server::prover::sts::{Client, Config, Endpoints, Observer, OwnRegion};
 use arngate_server::prover::{Chain, Prover, Realm};
 use arngate_server::telemetry::{Captured, Format, Level, Log};
 use bytes::Bytes;
@@ -61,6 +63,8 @@ pub struct Setup {
     /// So many calls of STS at a time, and all the time in the world for each.
     pub places: Option<usize>,
     pub scrubbed: bool,
+    /// EC2 can be asked for the names of instances.
+    pub ec2: bool,
     /// Everybody of the examples' account is mapped, to his ARN.
     pub whole_account: bool,
     pub cache: identity_cache::Settings,
@@ -78,6 +82,7 @@ impl Default for Setup {
             quick_time_outs: false,
             places: None,
             scrubbed: false,
+            ec2: false,
             whole_account: false,
             cache: identity_cache::Settings::default(),
             deny_status: DenyStatus::Ok,
@@ -118,6 +123,7 @@ pub struct Fixture {
     address: SocketAddr,
     client: Arc<ClientConfig>,
     sts: FakeSts,
+    ec2: FakeEc2,
     clock: Arc<ManualClock>,
     captured: Captured,
     cluster: Arc<Cluster>,
@@ -189,6 +195,9 @@ impl Fixture {
         let panics = Arc::new(Panics(AtomicBool::new(setup.panics)));
         let captured = Captured::default();
         let log = Log::new(Format::Text, Level::Info, Arc::clone(&clock) as Arc<dyn Clock>, captured.clone());
+        let ec2 = fake_ec2(&clock).await;
+        let names =
+            if setup.ec2 { names(ec2_config(&ec2), &clock, &metrics) } else { ec2::Names::nobodys(Arc::clone(&clock) as Arc<dyn Clock>) };
         let certificate = certs::generate(certs::Names { address: "127.0.0.1", hostname: "localhost" }, NOON).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(certificate.leaf_der().clone()).unwrap();
@@ -213,6 +222,7 @@ impl Fixture {
             log,
             metrics,
             cache: setup.cache,
+            ec2: names,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
         };
         let running = service.bind().await.unwrap();
@@ -231,7 +241,7 @@ impl Fixture {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { address, client: Arc::new(client), sts, clock, captured, cluster, keyring, panics, stop: Some(stop), running }
+        Self { address, client: Arc::new(client), sts, ec2, clock, captured, cluster, keyring, panics, stop: Some(stop), running }
     }
 
     pub fn cluster(&self) -> &Cluster {
@@ -279,6 +289,10 @@ impl Fixture {
 
     pub fn sts(&self) -> &FakeSts {
         &self.sts
+    }
+
+    pub fn ec2(&self) -> &FakeEc2 {
+        &self.ec2
     }
 
     pub fn clock(&self) -> &ManualClock {
@@ -413,6 +427,56 @@ fn chain(setup: &Setup, fake: &FakeSts, metrics: &Arc<Metrics>, keyring: &Arc<Ke
     Chain::new(provers).unwrap()
 }
 
+/// Signs as one who may ask EC2.
+#[derive(Debug)]
+pub struct Ec2Signer(pub Credential);
+
+impl Signer for Ec2Signer {
+    fn sign(&self, request: Unsigned, at: UnixSeconds) -> Signing<'_> {
+        Box::pin(async move { Ok(Signature(fake_ec2::sign(&self.0, &request.region, &request.host, &request.body, at))) })
+    }
+}
+
+/// Has no credentials.
+#[derive(Debug)]
+pub struct NoSigner;
+
+impl Signer for NoSigner {
+    fn sign(&self, _: Unsigned, _: UnixSeconds) -> Signing<'_> {
+        Box::pin(async { Err(SignError("a role that nobody may assume".into())) })
+    }
+}
+
+/// An EC2 that knows the example's temporary credential.
+pub async fn fake_ec2(clock: &Arc<ManualClock>) -> FakeEc2 {
+    let clock = Arc::clone(clock);
+    FakeEc2::start(REGION, &["amazonaws.com"], LoadtestClock::new(move || clock.now().unix), [Credential::example_role()]).await.unwrap()
+}
+
+/// Certificates of the fakes of this process. Small enough to be left to the next one who tidies up.
+static CA_FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
+
+/// How to ask it.
+pub fn ec2_config(fake: &FakeEc2) -> ec2::Config {
+    let ca_file = CA_FOLDER.path().join(format!("{}.pem", fake.addr().port()));
+    std::fs::write(&ca_file, fake.ca_pem()).unwrap();
+    let endpoints = ec2_endpoints(fake.addr());
+    ec2::Config { own_region: OwnRegion::told(Some(REGION)), endpoints, ca_files: vec![ca_file], ..ec2::Config::default() }
+}
+
+/// Where EC2 of our region is.
+pub fn ec2_endpoints(address: SocketAddr) -> Endpoints {
+    let mut endpoints = Endpoints::default();
+    ec2::insert_endpoint(&mut endpoints, Partition::Aws, &format!("ec2.{REGION}.amazonaws.com"), &format!("https://{address}")).unwrap();
+    endpoints
+}
+
+/// Names as they are told to one who may ask.
+pub fn names(config: ec2::Config, clock: &Arc<ManualClock>, metrics: &Arc<Metrics>) -> ec2::Names {
+    let signer = Arc::new(Ec2Signer(Credential::example_role()));
+    ec2::Names::new(config, signer, Arc::clone(clock) as Arc<dyn Clock>, Arc::clone(metrics) as Arc<dyn ec2::Observer>).unwrap()
+}
+
 /// A fault of ours in the middle of a proof, as long as it is there.
 #[derive(Debug)]
 struct Panics(AtomicBool);
@@ -424,7 +488,7 @@ impl Observer for Panics {
 }
 
 /// An address where nobody listens.
-fn closed_port() -> SocketAddr {
+pub fn closed_port() -> SocketAddr {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
 }
 

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::xml::{Event, Reader};
+
 /// The names.
 const NAMES: [&str; 7] = ["Account", "Arn", "Code", "Error", "GetCallerIdentityResponse", "GetCallerIdentityResult", "UserId"];
 
@@ -157,82 +159,22 @@ pub(super) fn error_code(body: &[u8]) -> Option<Box<str>> {
         let error = document.find("Error")?.as_object().filter(|error| error.repeated().is_none())?;
         return Some(error.find("Code")?.as_text()?.into());
     }
-    xml_error_code(std::str::from_utf8(body).ok()?).map(Into::into)
+    xml_error_code(body)
 }
 
-/// Deepest nesting of elements that is followed; AWS' own is 3.
-const XML_MAX_DEPTH: usize = 16;
-
-/// Reads the subset of XML that AWS sends: a declaration, elements with attributes, text. A comment, a CDATA section or a document type is
-/// not among it, and makes the answer somebody else's.
-fn xml_error_code(text: &str) -> Option<&str> {
-    let mut rest = text.trim_ascii_start();
-    if let Some(declaration) = rest.strip_prefix("<?xml ") {
-        rest = declaration.split_once("?>")?.1.trim_ascii_start();
-    }
-    let mut path: Vec<&str> = Vec::with_capacity(XML_MAX_DEPTH);
-    let (mut errors, mut code) = (0, None);
-    loop {
-        let (content, tag) = rest.split_once('<')?;
-        let in_code = path == ["ErrorResponse", "Error", "Code"];
-        let is_text_outside = path.is_empty() && !content.is_empty();
-        let is_second_code = in_code && tag.starts_with('/') && code.replace(content).is_some();
-        if is_text_outside || is_second_code {
-            return None;
-        }
-        if let Some(closing) = tag.strip_prefix('/') {
-            let (name, behind) = closing.split_once('>')?;
-            if path.pop()? != name.trim_ascii_end() {
-                return None;
-            }
-            rest = behind;
-            if path.is_empty() {
-                return code.filter(|_| errors == 1 && rest.trim_ascii().is_empty());
-            }
-            continue;
-        }
-        let (name, empty, behind) = opening_tag(tag)?;
-        let is_root = path.is_empty();
-        if is_root && name != "ErrorResponse" || in_code || path.len() == XML_MAX_DEPTH {
-            return None;
-        }
-        if path == ["ErrorResponse"] && name == "Error" {
-            errors += 1;
-        }
-        if !empty {
-            path.push(name);
-        } else if is_root {
-            return None;
-        }
-        rest = behind;
-    }
-}
-
-/// Splits `name attributes>` or `name attributes/>` into the name, whether the element is empty, and what is behind it.
-fn opening_tag(tag: &str) -> Option<(&str, bool, &str)> {
-    let name_end = tag.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':')))?;
-    let (name, mut rest) = tag.split_at_checked(name_end)?;
-    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        return None;
-    }
-    loop {
-        let trimmed = rest.trim_ascii_start();
-        if let Some(behind) = trimmed.strip_prefix('>') {
-            return Some((name, false, behind));
-        }
-        if let Some(behind) = trimmed.strip_prefix("/>") {
-            return Some((name, true, behind));
-        }
-        if trimmed.len() == rest.len() {
-            return None;
-        }
-        let (attribute, value) = trimmed.split_once('=')?;
-        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
-        let (value, behind) = value.get(1..)?.split_once(quote)?;
-        if attribute.contains(['<', '>', '"', '\'', '/']) || value.contains('<') {
-            return None;
-        }
-        rest = behind;
+fn xml_error_code(body: &[u8]) -> Option<Box<str>> {
+    let (mut reader, mut errors, mut codes) = (Reader::default(), 0, Vec::new());
+    let mut is_of_aws = true;
+    let seen = |path: &str, event: Event<'_>| match (path, event) {
+        ("ErrorResponse/Error", Event::Entered) => errors += 1,
+        ("ErrorResponse/Error/Code", Event::Left(code)) if codes.len() < 2 => codes.push(code.map(Box::<str>::from)),
+        (root, Event::Entered) if !root.contains('/') => is_of_aws = root == "ErrorResponse",
+        _ => {}
+    };
+    reader.push(body, seen).and_then(|()| reader.finish()).ok()?;
+    match (codes.pop(), codes.is_empty()) {
+        (Some(code), true) if is_of_aws && errors == 1 => code.filter(|code| !code.is_empty()),
+        _ => None,
     }
 }
 

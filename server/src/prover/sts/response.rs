@@ -2,6 +2,7 @@
 
 use super::document::{self, Node, Object};
 use super::{AnswerError, Cause, ErrorCode, Failure};
+use crate::outbound::is_throttle;
 
 /// Longest answer that tells an identity, in bytes: an ARN has 2048 at most, and what is around it is short.
 pub(super) const IDENTITY_MAX_BYTES: usize = 16 * 1024;
@@ -62,12 +63,6 @@ pub(super) fn read(status: u16, body: &[u8]) -> Result<CallerIdentity, Failure> 
         Some(code) if matches!(status, 400..=406 | 409..=499) => Err(Failure::Refused { status, code }),
         _ => Err(Failure::Unavailable(Cause::NotAnswered { status })),
     }
-}
-
-/// upstream: `strings.Contains(responseStr, "Throttling")` in pkg/token/token.go, where the word counts wherever it is. The three others
-/// are in the list of throttling errors of AWS' own SDKs.
-fn is_throttle(code: &str) -> bool {
-    code.contains("Throttling") || matches!(code, "RequestLimitExceeded" | "SlowDown" | "TooManyRequestsException")
 }
 
 fn read_identity(body: &[u8]) -> Result<CallerIdentity, Failure> {

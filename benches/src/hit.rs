@@ -15,6 +15,7 @@ use arngate_loadtest::sts::{Config as StsConfig, FakeSts};
 use arngate_loadtest::token::sign_token;
 use arngate_server::clock::{Clock, ManualClock, SystemClock};
 use arngate_server::cluster::{Cluster, Parts as ClusterParts};
+use arngate_server::ec2;
 use arngate_server::flight;
 use arngate_server::http::body::Bodies;
 use arngate_server::http::respond::DenyStatus;
@@ -126,6 +127,7 @@ impl Hall {
             cache: Settings::default(),
             flights: flight::Limits::default(),
             evictions: metrics.evictions(),
+            ec2: ec2::Names::nobodys(Arc::clone(&clock)),
             clock: Arc::clone(&clock),
         })?);
         metrics.watch(Arc::downgrade(&cluster) as Weak<dyn Levels>);

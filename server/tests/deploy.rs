@@ -26,6 +26,8 @@ fn exposed() -> BTreeSet<String> {
     metrics.sts_response(200, region);
     metrics.sts_connection_failure(region);
     metrics.sts_throttled(region);
+    metrics.ec2_response(200, region);
+    metrics.ec2_connection_failure(region);
     metrics.refused("expired");
     metrics.mapping_source("MountedFile");
     let text = metrics.encode();

@@ -7,6 +7,7 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arngate_kubernetes::Access;
@@ -19,6 +20,7 @@ use arngate_server::telemetry::{self, Level, Log, Record};
 use clap::{ArgAction, Args};
 
 use super::{Context, Stray, complain};
+use crate::client::ec2::Ec2Signer;
 
 /// Run the webhook that turns tokens into Kubernetes users
 #[derive(Args, Clone, Debug)]
@@ -117,6 +119,12 @@ pub(super) struct Own {
     /// Burst of calls beside --sts-rate
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) sts_burst: Option<String>,
+    /// Where to connect for an EC2 host, as HOST=https://host:port
+    #[arg(long, value_name = "HOST=URL", action = ArgAction::Append)]
+    pub(super) ec2_endpoints: Vec<String>,
+    /// Certificates to trust beside the platform's, for EC2
+    #[arg(long, value_name = "PATH")]
+    pub(super) ec2_ca_file: Option<String>,
     /// How long a proved identity is used before it is proved again; 0 turns caching off [default: 5m]
     #[arg(long, value_name = "DURATION")]
     pub(super) cache_ttl: Option<String>,
@@ -209,6 +217,8 @@ impl Server {
             client_names: own.client_names,
             clock_skew: own.clock_skew,
             deny_status: own.deny_status,
+            ec2_ca_file: own.ec2_ca_file,
+            ec2_endpoints: own.ec2_endpoints,
             max_body_bytes: own.max_body_bytes,
             max_connections: own.max_connections,
             max_flights: own.max_flights,
@@ -289,8 +299,10 @@ impl Server {
                 tracing::warn!("{warning}");
             }
             let threads = app::worker_threads(&value);
+            let signer = Arc::new(Ec2Signer::new(value.ec2.role_arn.as_deref(), value.ec2.source_arn.as_deref(), context.env.clone()));
             let (access, options) = (access(&value.kubernetes), value.mappings.options);
-            let mut service = Service::from_config(value, context.proxy(), log.clone()).map_err(|error| lines(&error.to_string()))?;
+            let service = Service::from_config(value, context.proxy(), signer, log.clone());
+            let mut service = service.map_err(|error| lines(&error.to_string()))?;
             arngate_kubernetes::add_followers(&mut service.followers, access, options, &service.clock);
             run_on(Some(threads), async {
                 let running = service.bind().await.map_err(one)?;

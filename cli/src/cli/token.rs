@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{Context, Stray, boolean, complain, escaped, print_line};
 use crate::client::credentials::{self, Request, Role, Session, variable};
+use crate::client::sts::ROLE_SECS;
 use crate::client::{exec_credential, presign};
 use crate::instant;
 
@@ -86,7 +87,8 @@ fn request(config: ClientConfig) -> Request {
         Some(name) => Session::Named(name),
         None => Session::Unnamed,
     };
-    Request { region: config.region, role: config.role.map(|arn| Role { arn, external_id: config.external_id, session }) }
+    let role = config.role.map(|arn| Role { arn, external_id: config.external_id, session, secs: ROLE_SECS, source_arn: None });
+    Request { region: config.region, role, is_attended: true }
 }
 
 /// The line to print. It holds a bearer token, so it is overwritten after use.

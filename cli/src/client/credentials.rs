@@ -25,6 +25,8 @@ pub(super) const DEFAULT_REGION: &str = "us-east-1";
 pub(crate) struct Request {
     pub(crate) region: Option<String>,
     pub(crate) role: Option<Role>,
+    /// Whether there is somebody who can be asked for an MFA code.
+    pub(crate) is_attended: bool,
 }
 
 /// A role to assume before signing.
@@ -33,6 +35,10 @@ pub(crate) struct Role {
     pub(crate) arn: String,
     pub(crate) external_id: Option<String>,
     pub(crate) session: Session,
+    /// For how long, in seconds.
+    pub(crate) secs: i32,
+    /// On whose behalf: sent in headers, for the role's trust policy to ask for.
+    pub(crate) source_arn: Option<String>,
 }
 
 /// What the session of an assumed role is called.
@@ -79,7 +85,7 @@ pub(crate) fn load(request: &Request, env: &Env) -> anyhow::Result<Signer> {
             let region = settings.region.unwrap_or_else(|| DEFAULT_REGION.to_owned());
             Ok(Signer { credentials, region, endpoint: settings.endpoint })
         }
-        (static_keys, role) => sts::resolve(settings, static_keys, role.as_ref()),
+        (static_keys, role) => sts::resolve(settings, static_keys, role.as_ref(), request.is_attended),
     }
 }
 

@@ -33,16 +33,27 @@ const METADATA_REGION: Duration = Duration::from_secs(1);
 /// How long a role is assumed for unless a profile says otherwise, in seconds: the least that STS allows, and as long as a token lives.
 ///
 /// upstream: `DefaultDuration` in the Go SDK's stscreds.
-const ROLE_SECS: i32 = 900;
+pub(crate) const ROLE_SECS: i32 = 900;
+
+/// On whose behalf a role is assumed: a trust policy may ask for it, against a deputy that is confused. upstream: pkg/ec2provider.
+///
+/// AWS: <https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html>.
+const SOURCE_ARN: &str = "x-amz-source-arn";
+const SOURCE_ACCOUNT: &str = "x-amz-source-account";
 
 /// Profiles that may stand behind each other before it counts as a loop.
 const MAX_CHAIN: usize = 16;
 
 /// Finds credentials where static keys alone do not do. `static_keys`, if there are any, stand for what the environment or the profile gives.
-pub(super) fn resolve(settings: Settings, static_keys: Option<Credentials>, role: Option<&Role>) -> anyhow::Result<Signer> {
+pub(super) fn resolve(
+    settings: Settings,
+    static_keys: Option<Credentials>,
+    role: Option<&Role>,
+    is_attended: bool,
+) -> anyhow::Result<Signer> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let resolved = runtime.block_on(async {
-        let session = Resolver::new(settings, static_keys.is_some()).await?;
+        let session = Resolver::new(settings, static_keys.is_some(), is_attended).await?;
         let base = match static_keys {
             Some(keys) => keys,
             None => session.base().await?,
@@ -63,6 +74,8 @@ struct Resolver {
     settings: Settings,
     region: String,
     http: SharedHttpClient,
+    /// Whether there is somebody who can be asked for an MFA code.
+    is_attended: bool,
 }
 
 /// What AssumeRole is asked.
@@ -72,10 +85,11 @@ struct AssumeRole<'a> {
     session_name: String,
     secs: i32,
     mfa_serial: Option<&'a str>,
+    source_arn: Option<&'a str>,
 }
 
 impl Resolver {
-    async fn new(mut settings: Settings, has_keys: bool) -> anyhow::Result<Self> {
+    async fn new(mut settings: Settings, has_keys: bool, is_attended: bool) -> anyhow::Result<Self> {
         let http = http::client(settings.ca_bundle.as_deref().map(Path::new))?;
         let region = match settings.region.take() {
             Some(region) => Some(region),
@@ -83,7 +97,7 @@ impl Resolver {
             None if has_keys => None,
             None => metadata_region(&http).await,
         };
-        Ok(Self { settings, region: region.unwrap_or_else(|| DEFAULT_REGION.to_owned()), http })
+        Ok(Self { settings, region: region.unwrap_or_else(|| DEFAULT_REGION.to_owned()), http, is_attended })
     }
 
     fn provider_config(&self) -> ProviderConfig {
@@ -156,6 +170,7 @@ impl Resolver {
                 session_name: value("role_session_name").map_or_else(default_session_name, str::to_owned),
                 secs: duration_secs(value("duration_seconds"), profile.name())?,
                 mfa_serial: value("mfa_serial"),
+                source_arn: None,
             };
             let assumed = self.call_assume_role(credentials, asked).await;
             credentials = assumed.with_context(|| format!("profile {}", profile.name()))?;
@@ -188,11 +203,15 @@ impl Resolver {
             }
         };
         let external_id = role.external_id.as_deref();
-        let asked = AssumeRole { arn: &role.arn, external_id, session_name, secs: ROLE_SECS, mfa_serial: None };
+        let source_arn = role.source_arn.as_deref();
+        let asked = AssumeRole { arn: &role.arn, external_id, session_name, secs: role.secs, mfa_serial: None, source_arn };
         self.call_assume_role(base, asked).await
     }
 
     async fn call_assume_role(&self, base: Credentials, asked: AssumeRole<'_>) -> anyhow::Result<Credentials> {
+        if asked.mfa_serial.is_some() && !self.is_attended {
+            bail!("{} wants an MFA code, and there is nobody to be asked for one", asked.arn);
+        }
         let code = asked.mfa_serial.map(|_| mfa::ask(&mut std::io::stderr(), &mut std::io::stdin().lock())).transpose()?;
         let request = self
             .client(base)
@@ -204,6 +223,14 @@ impl Resolver {
             .set_external_id(asked.external_id.map(str::to_owned))
             .set_serial_number(asked.mfa_serial.map(str::to_owned))
             .set_token_code(code);
+        let source = asked.source_arn.and_then(|arn| Some([(SOURCE_ARN, arn), (SOURCE_ACCOUNT, arngate_server::ec2::account_of(arn)?)]));
+        let source = source.map(|headers| headers.map(|(name, value)| (name, value.to_owned())));
+        // Before it is signed, so that these are, too.
+        let request = request.customize().mutate_request(move |request| {
+            for (name, value) in source.iter().flatten() {
+                request.headers_mut().insert(*name, value.clone());
+            }
+        });
         let answer = request.send().await.map_err(|error| anyhow!(chain(&error)));
         let answer = answer.with_context(|| format!("operation AssumeRole of {}", asked.arn))?;
         let given = answer.credentials.context("STS answered without credentials")?;

@@ -4,6 +4,7 @@
 pub(crate) mod foreign;
 pub(crate) mod https;
 pub(crate) mod kube;
+pub(crate) mod plain;
 pub(crate) mod scripted_webhook;
 pub(crate) mod server;
 

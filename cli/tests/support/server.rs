@@ -70,9 +70,19 @@ impl Server {
         Self::start_on(0, Arc::new(folder), config)
     }
 
+    /// Starts it with these variables in its environment.
+    pub(crate) fn start_with(config: &str, variables: &[(&str, &str)]) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        Self::spawn(command(folder.path(), config, 0).envs(variables.iter().copied()), folder)
+    }
+
     /// Starts it on a port, with the files that a server before it may have left in `folder`.
     pub(crate) fn start_on(port: u16, folder: Arc<TempDir>, config: &str) -> Self {
-        let mut child = command(folder.path(), config, port).spawn().unwrap();
+        Self::spawn(&mut command(folder.path(), config, port), folder)
+    }
+
+    fn spawn(command: &mut Command, folder: Arc<TempDir>) -> Self {
+        let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (said, heard) = mpsc::channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();

@@ -8,7 +8,7 @@ mod roots;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use self::connector::{ConnectError, Connector, PooledStream, chain};
+pub(crate) use self::connector::{ConnectError, Connector, PooledStream, chain, find};
 pub use self::connector::{EndpointError, Endpoints, ProxySettings};
 #[cfg(test)]
 pub(crate) use self::connector::{Resolve, Script};

@@ -286,3 +286,36 @@ fn init_with_configured_directories_writes_to_their_places() {
     let outcome = arngate().arguments("init").folder(folder.path()).run();
     assert_eq!(outcome.code, 1, "no cluster id");
 }
+
+#[test]
+fn add_and_remove_say_what_is_wrong_with_their_flags_and_touch_nothing() {
+    let user = "--userarn arn:aws:iam::123456789012:user/Bob --username bob --groups devs";
+    let lines = [
+        "add user".to_owned(),
+        "add user --userarn= --username bob --groups devs".to_owned(),
+        "add user --userarn Bob --username bob --groups devs".to_owned(),
+        "add role --username bob --groups devs".to_owned(),
+        "add role --sso permissionSetName=Admin --username bob --groups devs".to_owned(),
+        "add role --sso permissionSetName=Admin,accountID=1 --username bob --groups devs".to_owned(),
+        "add role --sso permissionSetName=Admin,accountID=123456789012,partition=moon --username bob --groups devs".to_owned(),
+        "add role --sso permission=Admin --username bob --groups devs".to_owned(),
+        "add role --sso Admin --username bob --groups devs".to_owned(),
+        "add role --rolearn arn:aws:iam::123456789012:role/A --sso permissionSetName=A,accountID=123456789012 --username b --groups g"
+            .to_owned(),
+        "remove role".to_owned(),
+        format!("add {user}"),
+        format!("add user {user}"),
+        format!("add --kubeconfig /nonexistent user {user}"),
+        "remove user --userarn arn:aws:iam::123456789012:user/Bob --master-url ftp://localhost".to_owned(),
+    ];
+    let told: String = lines
+        .iter()
+        .map(|line| {
+            let outcome = arngate().arguments(line).run();
+            assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""), "{line}");
+            let said: String = outcome.stderr.lines().take(1).map(|line| format!("  {line}\n")).collect();
+            format!("{line}\n{said}")
+        })
+        .collect();
+    insta::assert_snapshot!(told);
+}

@@ -5,10 +5,13 @@
 //! else the default: that is for `arngate_server::config` to say, which gets flags and environment as texts. clap knows none of the variables,
 //! so that a command reads only those that are its own.
 
+mod add;
+mod aws_auth;
 mod completion;
 mod init;
 mod inspect;
 mod keys;
+mod remove;
 mod server;
 mod token;
 mod verify;
@@ -63,10 +66,12 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Add(add::Add),
     Completion(completion::Completion),
     Init(init::Init),
     Inspect(inspect::Inspect),
     Keys(keys::Keys),
+    Remove(remove::Remove),
     Server(Box<server::Server>),
     Token(token::Token),
     Verify(verify::Verify),
@@ -129,10 +134,12 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, env: &Env) -> E
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         },
+        Some(Command::Add(command)) => command.run(&context),
         Some(Command::Completion(command)) => command.run(&context),
         Some(Command::Init(command)) => command.run(&context),
         Some(Command::Inspect(command)) => command.run(&context),
         Some(Command::Keys(command)) => command.run(&context),
+        Some(Command::Remove(command)) => command.run(&context),
         Some(Command::Server(command)) => command.run(&context),
         Some(Command::Token(command)) => command.run(&context),
         Some(Command::Verify(command)) => command.run(&context),

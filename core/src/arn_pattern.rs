@@ -7,6 +7,7 @@ use core::fmt;
 
 use crate::arn::{Arn, ArnError, CanonicalArn, Principal};
 use crate::endpoint::Partition;
+use crate::limits::ACCOUNT_ID_DIGITS;
 
 /// A pattern for the names of roles or users of one account.
 ///
@@ -61,6 +62,12 @@ impl<'a> ArnPattern<'a> {
         Ok(Self { partition: arn.partition(), account_id: arn.account_id(), kind, name })
     }
 
+    /// All of it but its text, for whoever keeps that somewhere else and does not want to read it again for each match.
+    #[must_use]
+    pub const fn shape(&self) -> PatternShape {
+        PatternShape { partition: self.partition, kind: self.kind }
+    }
+
     /// Whether it covers a principal.
     #[must_use]
     pub fn matches(&self, arn: &CanonicalArn<'_>) -> bool {
@@ -71,6 +78,25 @@ impl<'a> ArnPattern<'a> {
             _ => return false,
         };
         arn.partition() == self.partition && arn.account_id() == self.account_id && wildcard_matches(self.name.as_bytes(), name.as_bytes())
+    }
+}
+
+/// What a pattern's text was found to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PatternShape {
+    partition: Partition,
+    kind: Kind,
+}
+
+impl PatternShape {
+    /// The pattern of the same text as before; none, or another one, for any other text.
+    #[must_use]
+    pub fn over(self, text: &str) -> Option<ArnPattern<'_>> {
+        let (head, name) = text.split_once('/')?;
+        // `arn:aws:iam::123456789012:role`: the account is what stands before the last colon.
+        let (front, _) = head.rsplit_once(':')?;
+        let (_, account_id) = front.split_at_checked(front.len().checked_sub(ACCOUNT_ID_DIGITS)?)?;
+        Some(ArnPattern { partition: self.partition, account_id, kind: self.kind, name })
     }
 }
 
@@ -131,6 +157,19 @@ mod tests {
 
     fn matches(pattern: &str, arn: &str) -> bool {
         ArnPattern::parse(pattern).unwrap().matches(&Arn::parse(arn).unwrap().canonical())
+    }
+
+    #[test]
+    fn a_shape_over_its_text_is_the_pattern() {
+        for text in [
+            "arn:aws:iam::123456789012:role/a*",
+            "ARN:AWS-CN:IAM::123456789012:User/some/path/*:/?",
+            "arn:aws-eusc:iam::000000000000:user/*",
+        ] {
+            let pattern = ArnPattern::parse(text).unwrap();
+            assert_eq!(pattern.shape().over(text), Some(pattern), "{text}");
+            assert_eq!(pattern.shape().over("a/b"), None);
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub enum Subject<'a> {
     Pattern(ArnPattern<'a>),
     /// The role that AWS SSO makes for a permission set in an account.
     Sso(SsoRole<'a>),
+    /// Whoever has a unique id, which AWS gives once.
+    UserId(UserId<'a>),
 }
 
 impl<'a> Subject<'a> {
@@ -42,7 +44,57 @@ impl<'a> Subject<'a> {
             Self::Exact(arn) => arn.is_same_as(&identity.canonical_arn()),
             Self::Pattern(pattern) => pattern.matches(&identity.canonical_arn()),
             Self::Sso(role) => role.matches(identity),
+            Self::UserId(id) => id.matches(identity),
         }
+    }
+}
+
+/// A unique id such as `AROAEXAMPLE` or `AIDAEXAMPLE`, and what has to fit beside it: an id alone would go on counting under another name.
+///
+/// upstream: `match` in pkg/mapper/dynamicfile/mapper.go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UserId<'a> {
+    id: &'a str,
+    beside: Beside<'a>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Beside<'a> {
+    Exact(CanonicalArn<'a>),
+    Nothing,
+    Pattern(ArnPattern<'a>),
+    Sso(SsoRole<'a>),
+}
+
+impl<'a> UserId<'a> {
+    /// Whoever has this id, if `beside` covers him too.
+    #[must_use]
+    pub const fn new(id: &'a str, beside: Option<Subject<'a>>) -> Self {
+        match beside {
+            Some(Subject::Exact(arn)) => Self { id, beside: Beside::Exact(arn) },
+            Some(Subject::Pattern(pattern)) => Self { id, beside: Beside::Pattern(pattern) },
+            Some(Subject::Sso(role)) => Self { id, beside: Beside::Sso(role) },
+            Some(Subject::UserId(other)) => Self { id, beside: other.beside },
+            None => Self { id, beside: Beside::Nothing },
+        }
+    }
+
+    /// The id.
+    #[must_use]
+    pub const fn id(&self) -> &'a str {
+        self.id
+    }
+
+    /// Whether it is that of an identity, and what is beside it fits. Unlike in names, upper and lower case count.
+    #[must_use]
+    pub fn matches(&self, identity: &Identity<'_>) -> bool {
+        self.id == identity.user_id()
+            && match &self.beside {
+                Beside::Exact(arn) => arn.is_same_as(&identity.canonical_arn()),
+                Beside::Nothing => true,
+                Beside::Pattern(pattern) => pattern.matches(&identity.canonical_arn()),
+                Beside::Sso(role) => role.matches(identity),
+            }
     }
 }
 
@@ -145,15 +197,16 @@ pub struct Rule<'a> {
 pub struct Rules<'a>(pub &'a [Rule<'a>]);
 
 impl<'a> Rules<'a> {
-    /// The rule for an identity: exact beats SSO, and SSO beats a pattern; among exact or SSO rules the last wins, as the reference and
-    /// eksctl document; among patterns the first.
+    /// The rule for an identity: a unique id beats an exact ARN, that beats SSO, and SSO beats a pattern; among patterns the first wins, among
+    /// all others the last, as the reference and eksctl document.
     #[must_use]
     pub fn find(&self, identity: &Identity<'_>) -> Option<&'a Rule<'a>> {
         let fits = |rule: &&Rule<'_>| rule.subject.matches(identity);
-        let exact = self.0.iter().rev().filter(|rule| matches!(rule.subject, Subject::Exact(_))).find(fits);
+        let user_id = self.0.iter().rev().filter(|rule| matches!(rule.subject, Subject::UserId(_))).find(fits);
+        let exact = || self.0.iter().rev().filter(|rule| matches!(rule.subject, Subject::Exact(_))).find(fits);
         let sso = || self.0.iter().rev().filter(|rule| matches!(rule.subject, Subject::Sso(_))).find(fits);
         let pattern = || self.0.iter().filter(|rule| matches!(rule.subject, Subject::Pattern(_))).find(fits);
-        exact.or_else(sso).or_else(pattern)
+        user_id.or_else(exact).or_else(sso).or_else(pattern)
     }
 }
 
@@ -445,10 +498,36 @@ mod tests {
         ];
         let identity = identity("arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_Admin_0123/s", "AROA:s");
         let winner = |rules: &[Rule<'_>]| String::from(Rules(rules).find(&identity).map_or("", |rule| rule.username.as_str()));
+        let by_id = rule(Subject::UserId(UserId::new("AROA", None)), "id");
+        assert_eq!(winner(&[by_id, rules[4]]), "id");
         assert_eq!(winner(&rules), "second exact");
         assert_eq!(winner(&rules[..4]), "second sso");
         assert_eq!(winner(&rules[..2]), "first pattern");
         assert_eq!(winner(&[]), "");
+    }
+
+    #[test]
+    fn a_unique_id_counts_if_what_is_beside_it_fits() {
+        let session = identity("arn:aws:sts::123456789012:assumed-role/Admin/s", "AROAEXAMPLE:s");
+        let beside = |text| Subject::from_arn(text, true).ok();
+        for (id, beside, expected) in [
+            ("AROAEXAMPLE", None, true),
+            ("aroaexample", None, false),
+            ("AROAEXAMPLE:s", None, false),
+            ("", None, false),
+            ("AROAEXAMPLE", beside("arn:aws:iam::123456789012:role/some/path/admin"), true),
+            ("AROAEXAMPLE", beside("arn:aws:iam::123456789012:role/Other"), false),
+            ("AROAEXAMPLE", beside("arn:aws:iam::123456789012:role/A*"), true),
+            ("AROAEXAMPLE", beside("arn:aws:iam::123456789012:role/B*"), false),
+            ("AROAOTHER", beside("arn:aws:iam::123456789012:role/Admin"), false),
+            ("AROAEXAMPLE", SsoRole::new("Admin", "123456789012", Partition::Aws).ok().map(Subject::Sso), false),
+        ] {
+            let subject = Subject::UserId(UserId::new(id, beside));
+            assert_eq!(subject.matches(&session), expected, "{subject:?}");
+            // The same for one made of another: what is beside it stays.
+            let again = Subject::UserId(UserId::new(id, Some(subject)));
+            assert_eq!(again, subject);
+        }
     }
 
     #[test]

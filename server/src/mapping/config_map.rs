@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(who(&read.backend, ADMIN), "admin []");
         assert_eq!(who(&read.backend, "arn:aws:iam::111122223333:user/List"), "account arn:aws:iam::111122223333:user/List");
         insta::assert_snapshot!(told(&read), @r#"
-        Error kube-system/aws-auth:1: mapAccounts[0]: expected 12 digits, found "123"
+        Error kube-system/aws-auth:1: mapAccounts[0]: expected 12 digits
         Error kube-system/aws-auth:4: mapUsers[1].userarn: not an ARN: expected arn:partition:service::account:resource
         Error kube-system/aws-auth:5: mapUsers[2]: expected userarn
         Error kube-system/aws-auth:6: mapUsers[3]: expected a map, found text

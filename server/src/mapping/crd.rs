@@ -96,10 +96,10 @@ mod tests {
         insta::assert_snapshot!(told(&read), @r#"
         Error iamidentitymapping/empty: spec.arn: not an ARN: expected arn:partition:service::account:resource
         Error iamidentitymapping/typo\u{1b}[2J: spec.arn: the ARN's partition is none of AWS
-        Warning iamidentitymapping/assumed: spec.groups[1]: "{{Nothing}}" is no placeholder and stays as it is
-        Warning iamidentitymapping/empty: spec.groups[1]: "{{Nothing}}" is no placeholder and stays as it is
-        Warning iamidentitymapping/typo\u{1b}[2J: spec.groups[1]: "{{Nothing}}" is no placeholder and stays as it is
-        Warning iamidentitymapping/user: spec.groups[1]: "{{Nothing}}" is no placeholder and stays as it is
+        Warning iamidentitymapping/assumed: spec.groups[1]: has {{…}} that is no placeholder and stays as it is
+        Warning iamidentitymapping/empty: spec.groups[1]: has {{…}} that is no placeholder and stays as it is
+        Warning iamidentitymapping/typo\u{1b}[2J: spec.groups[1]: has {{…}} that is no placeholder and stays as it is
+        Warning iamidentitymapping/user: spec.groups[1]: has {{…}} that is no placeholder and stays as it is
         "#);
     }
 

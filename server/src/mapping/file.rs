@@ -132,8 +132,8 @@ server:
         config.yaml:14: server.mapRoles[9]: expected rolearn or sso, found neither
         config.yaml:16: server.mapUsers[0].userarn: the account of the ARN is not 12 digits
         config.yaml:17: server.mapUsers[1]: expected userarn
-        config.yaml:18: server.mapAccounts[1]: expected 12 digits, found "0x123"
-        config.yaml:18: server.mapAccounts[2]: expected 12 digits, found "abc"
+        config.yaml:18: server.mapAccounts[1]: expected 12 digits
+        config.yaml:18: server.mapAccounts[2]: expected 12 digits
         config.yaml:18: server.mapAccounts[3]: expected text, found nothing
         "#);
         insta::assert_snapshot!(errors("server:\n  mapRoles: {a: b}\n  mapUsers: text\n  mapAccounts: {a: b}\n"), @r#"
@@ -164,8 +164,8 @@ server:
   - userarn: arn:aws:sts::123456789012:assumed-role/admin/session
 "), @r#"
         config.yaml:4: server.mapRoles[0]: has no effect, for server.mapRoles[4] in line 12 is for the same principal
-        config.yaml:5: server.mapRoles[0].username: "{{SessionNam}}" is no placeholder and stays as it is
-        config.yaml:6: server.mapRoles[0].groups[0]: "{{ AccountID }}" is no placeholder and stays as it is
+        config.yaml:5: server.mapRoles[0].username: has {{…}} that is no placeholder and stays as it is
+        config.yaml:6: server.mapRoles[0].groups[0]: has {{…}} that is no placeholder and stays as it is
         config.yaml:7: server.mapRoles[0]: unknown key "role"
         config.yaml:10: server.mapRoles[2].rolearn: the ARN is of the partition aws-cn, the server of aws: it can never match
         config.yaml:11: server.mapRoles[3].rolearn: * and ? stand for themselves and match nobody; with server.arnPatterns: true they would be patterns

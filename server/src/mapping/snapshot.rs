@@ -9,7 +9,7 @@ use arngate_core::Identity;
 use arngate_core::arn::CanonicalArn;
 use arngate_core::mapping::{Template, Values, is_instance_id};
 
-use super::backend::{Backend, Held, Name};
+use super::backend::{Backend, Held};
 use super::{BackendMode, Policy};
 
 /// All mappings in force, and whose names stay out of logs.
@@ -126,21 +126,11 @@ fn apply<'a>(slot: &'a Slot, mapping: Held<'a>, identity: &Identity<'a>, access_
         }
     }
     let values = Values { access_key_id, account_id: identity.account_id(), ec2_private_dns_name: ec2_name, session_name };
-    let username = rendered(mapping.name(), &values);
+    let username = mapping.rendered_username(&values);
     match slot.reserved_prefix(&username) {
         Some(prefix) => Outcome::Reserved { mode, prefix },
-        None => Outcome::Mapped(Mapped { mode, username, groups: mapping.group_names(), values }),
+        None => Outcome::Mapped(Mapped { mode, username, mapping, values }),
     }
-}
-
-fn rendered<'a>(name: &'a Name, values: &Values<'_>) -> Cow<'a, str> {
-    if !name.has_placeholder {
-        return Cow::Borrowed(&name.template);
-    }
-    let mut out = String::with_capacity(name.template.len());
-    // Writing to a string does not fail, and whatever needs an instance's name has been sorted out before.
-    let _ = Template::new(&name.template).render(values, &mut out);
-    Cow::Owned(out)
 }
 
 /// What a look-up found.
@@ -183,7 +173,7 @@ pub enum Outcome<'a> {
 pub struct Mapped<'a> {
     mode: BackendMode,
     username: Cow<'a, str>,
-    groups: &'a [Name],
+    mapping: Held<'a>,
     values: Values<'a>,
 }
 
@@ -202,7 +192,7 @@ impl Mapped<'_> {
 
     /// The user's groups, rendered as they are displayed.
     pub fn groups(&self) -> impl Clone + ExactSizeIterator<Item = Group<'_>> {
-        self.groups.iter().map(|name| Group { template: Template::new(&name.template), values: self.values })
+        self.mapping.groups().map(|template| Group { template, values: self.values })
     }
 }
 

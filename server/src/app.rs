@@ -4,11 +4,13 @@
 //! Config ─► Service (cluster, certificate, webhook)  ─► Running (bound)  ─► run until told to stop ─► drained
 //! ```
 
+mod reload;
+
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use arngate_core::request::ClusterIdError;
@@ -21,7 +23,7 @@ use crate::bootstrap::x509::Summary;
 use crate::bootstrap::{self, certs};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{self, Cluster};
-use crate::config::{CacheSettings, ClientSettings, Config, MappingSettings, ProverKind, WebhookClientSettings};
+use crate::config::{CacheSettings, ClientSettings, Config, ProverKind, WebhookClientSettings};
 use crate::document::Errors;
 use crate::ec2;
 use crate::flight;
@@ -32,7 +34,7 @@ use crate::http::serve::{self, BindError, Drained, Limits, Sharing};
 use crate::http::tls::{AuthoritiesError, Clients, CurrentCert, Tls, TlsError};
 use crate::http::webhook::{self, AccessLog, Parts, Webhook};
 use crate::identity_cache::{self, NoRandom};
-use crate::mapping::{BackendMode, Followers, Following, Read, Reports, Slot, Store};
+use crate::mapping::{BackendMode, Followers, Following, Store, dynamic_file};
 use crate::memory::{Bounds, MemoryLimit, flights_for};
 use crate::metrics::{Levels, Metrics};
 use crate::prover::offline::{Bundle, Keyring};
@@ -40,6 +42,7 @@ use crate::prover::sts::{self, Client, OwnRegion, ProxySettings, Rate};
 use crate::prover::{Chain, ChainError, Prover, Realm};
 use crate::telemetry::Log;
 use crate::watch::{Looks, Source, Watch};
+use reload::{ModeFile, SettingsFile, modes_in_force};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +94,8 @@ pub struct Service {
     pub mappings: Arc<Store>,
     /// Who keeps these up to date.
     pub followers: Followers,
+    /// The file that says which backend modes are in force, if one does.
+    pub modes_path: Option<PathBuf>,
     /// What TLS shows.
     pub certificate: certs::ServingCert,
     /// Where certificate and key lie, and how they looked before they were read; none: nowhere.
@@ -193,6 +198,18 @@ impl Service {
         let max_ahead_secs = u32::try_from(config.clock_skew.as_secs()).unwrap_or(u32::MAX);
         let realm = Realm::new(&config.cluster_id, config.partition, None, max_ahead_secs, chain)?.with_own_region(own_region);
 
+        let config = Arc::new(config);
+        let mappings = Arc::new(Store::new(config.mappings.policy.clone()));
+        mappings.publish(BackendMode::MountedFile, Arc::clone(&config.mappings.mounted));
+        let mut followers = Followers::default();
+        if let Some(settings) = config.mappings.dynamic_file.clone() {
+            followers.insert(BackendMode::DynamicFile, dynamic_file::follower(settings, config.mappings.options));
+        }
+        if let Some(origin) = config.origin.clone() {
+            let (in_force, store, metrics, clock) = (Arc::clone(&config), Arc::clone(&mappings), Arc::clone(&metrics), Arc::clone(&clock));
+            sources.push(SettingsFile { origin, in_force, store, metrics, clock }.source());
+        }
+
         let (listen, bootstrap) = (config.listen, &config.bootstrap);
         let names = certs::Names { address: &listen.address.to_string(), hostname: &bootstrap.hostname };
         let mut looks = Looks::of(&certificate_paths(&bootstrap.state_dir));
@@ -209,8 +226,9 @@ impl Service {
         let address = config.admin.address;
         Ok(Self {
             realm,
-            mappings: mappings(&config.mappings, &metrics, &clock),
-            followers: Followers::default(),
+            mappings,
+            followers,
+            modes_path: config.mappings.modes_path.clone(),
             certificate,
             certificate_files: Some((bootstrap.state_dir.clone(), looks)),
             clients,
@@ -238,9 +256,8 @@ impl Service {
     ///
     /// [`BindError`] where the webhook cannot, [`KubeconfigError`]. A listener for probes that cannot is only warned about.
     pub async fn bind(self) -> Result<Running, StartError> {
-        let modes: Vec<_> = self.mappings.current().slots().iter().map(Slot::mode).collect();
-        if let Some(mode) = modes.iter().find(|mode| !self.followers.knows(**mode)) {
-            return Err(StartError::NoFollower(*mode));
+        if let Some(mode) = modes_in_force(&self.mappings).into_iter().find(|mode| !self.followers.knows(*mode)) {
+            return Err(StartError::NoFollower(mode));
         }
         let listener = serve::bind_for(&self.address.to_string(), self.port, self.sharing).await?;
         let port = listener.local_addr().map_or(self.port, |address| address.port());
@@ -257,6 +274,12 @@ impl Service {
             let certificate = CertificateFiles { state_dir, current, ready: Arc::clone(&ready), kubeconfig: self.kubeconfig, port };
             sources.push(certificate.source(looks));
         }
+        let following = Following::new(self.followers, Arc::clone(&self.mappings), Arc::clone(&metrics), Arc::clone(&self.clock));
+        let following = Arc::new(Mutex::new(following));
+        if let Some(path) = self.modes_path {
+            let (store, following, clock) = (Arc::clone(&self.mappings), Arc::clone(&following), Arc::clone(&self.clock));
+            sources.push(ModeFile::new(path, store, following, Arc::clone(&metrics), clock).source());
+        }
         let watch = Watch::new(sources, Arc::clone(&metrics), Arc::clone(&self.clock));
         let admin = match &self.admin {
             Some(place) => admin::listen(&place.address, place.port, self.sharing).await.map(|listener| (listener, place.audience)),
@@ -264,7 +287,6 @@ impl Service {
         };
         // Nobody waits for it: tokens for regions that we know are good meanwhile.
         tokio::spawn(self.realm.own_region().clone().look_up(self.realm.partition()));
-        let following = Following::new(self.followers, Arc::clone(&self.mappings), Arc::clone(&metrics), Arc::clone(&self.clock));
         let cluster = Arc::new(Cluster::new(cluster::Parts {
             realm: self.realm,
             mappings: self.mappings,
@@ -284,33 +306,8 @@ impl Service {
             deny_status: self.deny_status,
             bodies: Bodies::new(self.bounds.body_bytes, metrics.bodies_refused()),
         });
-        Ok(Running {
-            cluster,
-            listener,
-            tls,
-            admin,
-            webhook: Arc::new(webhook),
-            metrics,
-            ready,
-            limits: self.limits,
-            watch,
-            following,
-            modes,
-        })
+        Ok(Running { cluster, listener, tls, admin, webhook: Arc::new(webhook), metrics, ready, limits: self.limits, watch, following })
     }
-}
-
-/// The mappings of the settings; those of other sources come later.
-fn mappings(settings: &MappingSettings, metrics: &Arc<Metrics>, clock: &Arc<dyn Clock>) -> Arc<Store> {
-    let store = Arc::new(Store::new(settings.policy.clone()));
-    let mode = BackendMode::MountedFile;
-    if settings.policy.modes.contains(&mode) {
-        let reports = Reports::new(mode, Arc::clone(&store), Arc::clone(metrics), Arc::clone(clock));
-        let backend = Arc::clone(&settings.mounted);
-        // What there was to say was said with all other settings.
-        reports.loaded(Read { entries: backend.entries(), backend, findings: Vec::new(), rejected: 0, stale: false });
-    }
-    store
 }
 
 const fn cache(settings: &CacheSettings, bounds: &Bounds) -> identity_cache::Settings {
@@ -502,8 +499,7 @@ pub struct Running {
     ready: Arc<Ready>,
     limits: Limits,
     watch: Watch,
-    following: Following,
-    modes: Vec<BackendMode>,
+    following: Arc<Mutex<Following>>,
 }
 
 impl Running {
@@ -535,7 +531,7 @@ impl Running {
     }
 
     /// Serves until `shutdown`, then answers what has come in and ends.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Drained {
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Drained {
         let refusals: Arc<dyn serve::Refusals> = Arc::clone(&self.metrics) as _;
         let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
         let probes = self.admin.map(|(listener, audience)| {
@@ -546,8 +542,10 @@ impl Running {
             };
             tokio::spawn(admin::serve(listener, admin, Arc::clone(&refusals), stopped))
         });
+        let modes = modes_in_force(&self.cluster.mappings);
+        // Before the file that may change them is looked at again.
+        self.following.lock().unwrap_or_else(PoisonError::into_inner).follow(&modes);
         let watching = tokio::spawn(self.watch.run());
-        self.following.follow(&self.modes);
         let ready = Arc::clone(&self.ready);
         let draining = async move {
             shutdown.await;

@@ -114,6 +114,7 @@ impl Dev {
             realm: realm.map_err(StartError::from)?,
             mappings,
             followers: Followers::default(),
+            modes_path: None,
             certificate,
             certificate_files: None,
             clients: None,

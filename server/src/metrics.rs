@@ -26,11 +26,12 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use self::cache::CacheMetrics;
-use self::mapping::MappingMetrics;
+use self::mapping::{DynamicMetrics, MappingMetrics};
 use self::serving::ServingMetrics;
 use self::sts::StsMetrics;
 
 pub use self::cache::{Level, Levels, Way};
+pub use self::mapping::DynamicKind;
 pub use self::sts::{StsGauges, StsState};
 
 /// The `Content-Type` of [`Metrics::encode`].
@@ -146,6 +147,7 @@ pub struct Metrics {
     log_lines_left_out: Counter,
     cache: CacheMetrics,
     mapping: MappingMetrics,
+    dynamic: DynamicMetrics,
     sts: StsMetrics,
 }
 
@@ -173,6 +175,7 @@ impl Metrics {
         reference.register("ec2_responses", "EC2 responses with error code label", ec2_responses.clone());
         let ec2_connection_failures = Family::default();
         reference.register("ec2_connection_failures", "EC2 call could not succeed or timedout", ec2_connection_failures.clone());
+        let dynamic = DynamicMetrics::register(reference);
 
         let ours = registry.sub_registry_with_prefix("arngate");
         ours.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -211,6 +214,7 @@ impl Metrics {
             log_lines_left_out,
             cache,
             mapping,
+            dynamic,
             sts,
         }
     }
@@ -328,6 +332,21 @@ impl Metrics {
     /// A source of mappings could not be read.
     pub fn mapping_failed(&self, source: &'static str) {
         self.mapping.failed(source);
+    }
+
+    /// The dynamic file, or the one that says which modes are in force, could not be read.
+    pub fn dynamic_file_failed(&self) {
+        self.dynamic.failures.inc();
+    }
+
+    /// It took so many seconds from when a file was written, by its own account, until it was read.
+    pub fn dynamic_latency(&self, kind: DynamicKind, seconds: i64) {
+        self.dynamic.latency(kind, seconds);
+    }
+
+    /// Whether the dynamic file is in force, and whether others are.
+    pub fn dynamic_file_in_force(&self, dynamic_file: bool, others: bool) {
+        self.dynamic.in_force(dynamic_file, others);
     }
 
     /// The serving certificate is good until then.
@@ -476,6 +495,10 @@ mod tests {
         metrics.log_lines_left_out(7);
         metrics.mapping_read("MountedFile", true, UnixSeconds::new(1_795_521_600), 12, 1);
         metrics.mapping_source("CRD");
+        metrics.dynamic_file_failed();
+        metrics.dynamic_latency(DynamicKind::File, 4);
+        metrics.dynamic_latency(DynamicKind::BackendMode, 61);
+        metrics.dynamic_file_in_force(true, true);
         metrics.sts_lane_refused("other");
         metrics.sts_new_host_refused();
         metrics.sts_retried();

@@ -69,6 +69,8 @@ impl Source {
             self.changing = None;
             return false;
         }
+        // What was never read is not waited for: it is there, or it will change.
+        let settled = settled || self.read == Looks::default();
         if !settled && self.changing.as_ref() != Some(&looks) {
             self.changing = Some(looks);
             return true;

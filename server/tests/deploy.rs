@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use arngate_core::StsHost;
-use arngate_server::metrics::{Metrics, StsRegion};
+use arngate_server::metrics::{DynamicKind, Metrics, StsRegion};
 
 fn at(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
@@ -30,6 +30,7 @@ fn exposed() -> BTreeSet<String> {
     metrics.ec2_connection_failure(region);
     metrics.refused("expired");
     metrics.mapping_source("MountedFile");
+    metrics.dynamic_latency(DynamicKind::File, 1);
     let text = metrics.encode();
     let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let mut names = BTreeSet::new();

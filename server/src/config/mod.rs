@@ -8,10 +8,10 @@ mod feature_gate;
 mod layer;
 mod log;
 mod network;
+mod origin;
 mod server;
 mod settings;
 
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,13 +22,13 @@ pub use feature_gate::FeatureGates;
 pub use layer::{Environment, Overrides};
 pub use log::LogSettings;
 pub use network::AdminAddress;
+pub use origin::Origin;
 pub use settings::{
-    AdminSettings, AnswerSettings, BootstrapSettings, BoundSettings, CacheSettings, ClientSettings, Config, DynamicFileSettings,
-    Ec2Settings, KubernetesSettings, ListenSettings, MappingSettings, OfflineSettings, ProverKind, StsSettings, WebhookClientSettings,
+    AdminSettings, AnswerSettings, BootstrapSettings, BoundSettings, CacheSettings, ClientSettings, Config, Ec2Settings,
+    KubernetesSettings, ListenSettings, MappingSettings, OfflineSettings, ProverKind, StsSettings, WebhookClientSettings,
 };
 
-use crate::document::tree::{self, DOCUMENT_MAX_BYTES};
-use crate::document::{Findings, Node, Place, Section};
+use crate::document::{Findings, Node, Place, Section, file, tree};
 
 /// What was loaded, with what its owner should know.
 #[derive(Clone, Debug)]
@@ -45,9 +45,16 @@ pub struct Loaded<T> {
 ///
 /// All errors of all layers, each with its place; one alone where the file cannot be read or is no YAML.
 pub fn load(overrides: &Overrides, environment: &Environment) -> Result<Loaded<Config>, ConfigErrors> {
+    let origin = overrides.config.as_deref().filter(|path| path.is_file()).map(|path| Origin::of(path, overrides, environment));
     let document = overrides.config.as_deref().map(read_file).transpose()?;
+    let mut loaded = load_document(document.as_ref(), overrides, environment)?;
+    loaded.value.origin = origin;
+    Ok(loaded)
+}
+
+fn load_document(document: Option<&Document>, overrides: &Overrides, environment: &Environment) -> Result<Loaded<Config>, ConfigErrors> {
     let findings = Findings::default();
-    let value = with_root(document.as_ref(), &findings, |root| server::read(root, overrides, environment));
+    let value = with_root(document, &findings, |root| server::read(root, overrides, environment));
     findings.into_result().map(|warnings| Loaded { value, warnings })
 }
 
@@ -92,10 +99,7 @@ fn read_file(path: &Path) -> Result<Document, ConfigErrors> {
         let place = Place::File { file: Arc::clone(&file), position: None, key: String::new() };
         ConfigErrors::from(ConfigError { place, message: format!("cannot read the configuration file: {error}") })
     };
-    let mut bytes = Vec::new();
-    // One byte more than the tree takes, so that it sees that there is too much.
-    let most = u64::try_from(DOCUMENT_MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    std::fs::File::open(path).and_then(|opened| opened.take(most).read_to_end(&mut bytes)).map_err(fail)?;
+    let bytes = file::read(path).map_err(fail)?;
     let node = tree::parse(&file, &bytes)?;
     Ok(Document { file, node })
 }

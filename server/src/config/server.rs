@@ -18,16 +18,16 @@ use super::feature_gate::FeatureGates;
 use super::layer::{Environment, Overrides, flag, list, some, variable};
 use super::network::{AdminAddress, address, admin_address, hostname};
 use super::settings::{
-    AdminSettings, AnswerSettings, BootstrapSettings, BoundSettings, CacheSettings, ClientSettings, Config, DynamicFileSettings,
-    Ec2Settings, KubernetesSettings, ListenSettings, MappingSettings, OfflineSettings, ProverKind, StsSettings, WebhookClientSettings,
+    AdminSettings, AnswerSettings, BootstrapSettings, BoundSettings, CacheSettings, ClientSettings, Config, Ec2Settings,
+    KubernetesSettings, ListenSettings, MappingSettings, OfflineSettings, ProverKind, StsSettings, WebhookClientSettings,
 };
-use crate::document::reader::{Span, boolean, distance, duration, integer, size_bytes};
+use crate::document::reader::{Span, boolean, duration, integer, size_bytes};
 use crate::document::{Field, Findings, Place, Section, Shown, Text};
 use crate::ec2;
 use crate::http::body::BODY_MAX_BYTES;
 use crate::http::respond::DenyStatus;
 use crate::http::webhook::AccessLog;
-use crate::mapping::{BackendMode, Options, Policy, account_ids, file, partition_named};
+use crate::mapping::{BackendMode, Options, Policy, account_ids, backend_mode_named, dynamic_file, file, partition_named};
 use crate::prover::sts::{self, EndpointError, Endpoints, Imds, Rate};
 
 /// upstream: `DefaultPort` in cmd/aws-iam-authenticator/server.go.
@@ -98,6 +98,7 @@ impl<'a> Reader<'a> {
         let options = Options { partition, arn_patterns, sso: feature_gates.sso_entries() };
         let (clients, bootstrap) = self.clients_and_bootstrap(&mut server);
         let config = Config {
+            origin: None,
             cluster_id,
             partition,
             clock_skew: clock_skew.unwrap_or_else(|| Duration::from_secs(DEFAULT_MAX_AHEAD_SECS.into())),
@@ -569,57 +570,58 @@ impl<'a> Reader<'a> {
     }
 
     fn mappings(&self, server: &mut Section<'a>, options: Options) -> MappingSettings {
-        let (modes, dynamic_file) = self.backend_modes(server);
-        let reserved_prefixes = self.reserved_prefixes(server, &modes);
+        let modes_path = some(server.text("dynamicBackendModePath")).map(path);
+        let (modes, dynamic_file) = self.backend_modes(server, modes_path.is_some());
+        let reserved_prefixes = self.reserved_prefixes(server, &modes, modes_path.is_some());
         let scrubbed = server.take("scrubbedAccounts").map(|field| account_ids(&field)).unwrap_or_default();
         let mounted = Arc::new(file::read(server, &options));
         let policy = Policy { modes, reserved_prefixes, scrubbed_accounts: scrubbed.into_iter().collect() };
-        MappingSettings { policy, mounted, options, dynamic_file }
+        MappingSettings { policy, modes_path, mounted, options, dynamic_file }
     }
 
-    /// The modes, and the paths that belong to them.
+    /// The modes, and the paths that belong to them. Where the modes can change, there may be a path for one that is to come.
     ///
     /// upstream: `ValidateBackendMode` in pkg/mapper/mapper.go, and `getConfig` in cmd/aws-iam-authenticator/root.go.
-    fn backend_modes(&self, server: &mut Section<'a>) -> (Vec<BackendMode>, Option<DynamicFileSettings>) {
+    fn backend_modes(&self, server: &mut Section<'a>, can_change: bool) -> (Vec<BackendMode>, Option<dynamic_file::Settings>) {
         let field = server.take("backendMode");
         let dynamic_path = some(server.text("dynamicfilepath"));
         let user_id_strict = some(server.text("dynamicfileUserIDStrict")).and_then(|text| text.read(self.findings, boolean));
-        if let Some(text) = some(server.text("dynamicBackendModePath")) {
-            self.findings.error(text.place, "a backend mode that changes is not supported by this version yet");
-        }
-        let Some(names) = list("--backend-mode", &self.overrides.backend_mode, field.as_ref()) else {
-            self.refuse_path(dynamic_path);
-            return (vec![BackendMode::MountedFile], None);
+        let modes = match list("--backend-mode", &self.overrides.backend_mode, field.as_ref()) {
+            None => vec![BackendMode::MountedFile],
+            Some(names) => {
+                if names.is_empty() {
+                    let place = field.map_or(Place::Flag("--backend-mode"), |field| field.place());
+                    self.findings.error(place, "expected at least one backend mode");
+                }
+                self.modes_named(&names, dynamic_path.is_some())
+            }
         };
-        if names.is_empty() {
-            let place = field.map_or(Place::Flag("--backend-mode"), |field| field.place());
-            self.findings.error(place, "expected at least one backend mode");
-        }
+        let dynamic_path = dynamic_path.filter(|path| {
+            let is_of_use = can_change || modes.contains(&BackendMode::DynamicFile);
+            if !is_of_use {
+                self.findings.error(path.place.clone(), "needs the backend mode DynamicFile");
+            }
+            is_of_use
+        });
+        let user_id_strict = user_id_strict.unwrap_or(false);
+        (modes, dynamic_path.map(|text| dynamic_file::Settings { path: path(text), user_id_strict }))
+    }
+
+    fn modes_named(&self, names: &[Text], has_dynamic_path: bool) -> Vec<BackendMode> {
         let mut modes = Vec::new();
-        for name in &names {
-            let Some(mode) = name.read(self.findings, |text| backend_mode(text).ok_or_else(|| no_backend_mode(text))) else { continue };
+        for name in names {
+            let Some(mode) = name.read(self.findings, backend_mode_named) else { continue };
             self.warn_of_alias(name, mode);
             if modes.contains(&mode) {
                 self.findings.error(name.place.clone(), format!("the backend mode {mode} is there twice"));
                 continue;
             }
-            if mode == BackendMode::DynamicFile && dynamic_path.is_none() {
+            if mode == BackendMode::DynamicFile && !has_dynamic_path {
                 self.findings.error(name.place.clone(), "the backend mode DynamicFile needs server.dynamicfilepath");
             }
             modes.push(mode);
         }
-        if !modes.contains(&BackendMode::DynamicFile) {
-            self.refuse_path(dynamic_path);
-            return (modes, None);
-        }
-        let user_id_strict = user_id_strict.unwrap_or(false);
-        (modes, dynamic_path.map(|text| DynamicFileSettings { path: path(text), user_id_strict }))
-    }
-
-    fn refuse_path(&self, path: Option<Text>) {
-        if let Some(path) = path {
-            self.findings.error(path.place, "needs the backend mode DynamicFile");
-        }
+        modes
     }
 
     fn warn_of_alias(&self, name: &Text, mode: BackendMode) {
@@ -628,7 +630,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn reserved_prefixes(&self, server: &mut Section<'a>, modes: &[BackendMode]) -> HashMap<BackendMode, Vec<String>> {
+    fn reserved_prefixes(&self, server: &mut Section<'a>, modes: &[BackendMode], can_change: bool) -> HashMap<BackendMode, Vec<String>> {
         let mut reserved = HashMap::new();
         for field in server.take("reservedPrefixConfig").map(|field| field.list()).unwrap_or_default() {
             let Some(mut section) = field.map() else { continue };
@@ -640,9 +642,9 @@ impl<'a> Reader<'a> {
                 continue;
             };
             // In the reference a mode that there is not reserves nothing, in silence.
-            let Some(mode) = name.read(self.findings, |text| backend_mode(text).ok_or_else(|| no_backend_mode(text))) else { continue };
+            let Some(mode) = name.read(self.findings, backend_mode_named) else { continue };
             self.warn_of_alias(&name, mode);
-            if !modes.contains(&mode) {
+            if !can_change && !modes.contains(&mode) {
                 field.warn(format!("has no effect, for {mode} is not among the backend modes"));
             }
             if reserved.insert(mode, prefixes).is_some() {
@@ -682,23 +684,4 @@ fn percent(text: &str) -> Result<u32, String> {
 
 fn path(text: Text) -> PathBuf {
     text.text.into()
-}
-
-/// The mode of that name, or of a name that it had before.
-///
-/// upstream: `DeprecatedBackendModeChoices` in pkg/mapper/mapper.go.
-fn backend_mode(name: &str) -> Option<BackendMode> {
-    match name {
-        "ConfigMap" => Some(BackendMode::EksConfigMap),
-        "File" => Some(BackendMode::MountedFile),
-        _ => BackendMode::ALL.into_iter().find(|mode| mode.name() == name),
-    }
-}
-
-fn no_backend_mode(name: &str) -> String {
-    let names = BackendMode::ALL.map(BackendMode::name);
-    let lower = name.to_ascii_lowercase();
-    let near = names.into_iter().find(|known| distance(&known.to_ascii_lowercase(), &lower) <= 2);
-    let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-    format!("expected a backend mode, one of {}, found {}{hint}", names.join(", "), Shown(name))
 }

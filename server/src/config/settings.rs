@@ -9,14 +9,17 @@ use arngate_core::Partition;
 
 use super::feature_gate::FeatureGates;
 use super::network::AdminAddress;
+use super::origin::Origin;
 use crate::http::respond::DenyStatus;
 use crate::http::webhook::AccessLog;
-use crate::mapping::{Backend, Options, Policy};
+use crate::mapping::{Backend, BackendMode, Options, Policy, dynamic_file};
 use crate::prover::sts::{Endpoints, Imds, Rate};
 
 /// The settings of `server` and `init`.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file that they come from, if any of them does.
+    pub origin: Option<Origin>,
     /// `clusterID`: one that core takes.
     pub cluster_id: String,
     /// `server.partition`
@@ -55,6 +58,35 @@ pub struct Config {
     pub kubernetes: KubernetesSettings,
     /// `--feature-gates`
     pub feature_gates: FeatureGates,
+}
+
+impl Config {
+    /// The settings that other settings have otherwise, by name; but for mappings, which are read again.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let (a, b) = (self, other);
+        let differs = [
+            ("clusterID", a.cluster_id != b.cluster_id),
+            ("the region", a.region != b.region || a.region_source != b.region_source),
+            ("server.clockSkew", a.clock_skew != b.clock_skew),
+            ("server.provers", a.provers != b.provers),
+            ("server.offline", a.offline != b.offline),
+            ("server.sts", a.sts != b.sts),
+            ("server.cache", a.cache != b.cache),
+            ("a bound", a.bounds != b.bounds),
+            ("server.address, server.port or server.reusePort", a.listen != b.listen),
+            ("server.clientCAFile or server.clientNames", a.clients != b.clients),
+            ("server.hostname, server.stateDir or what belongs to the webhook kubeconfig", a.bootstrap != b.bootstrap),
+            ("server.admin", a.admin != b.admin),
+            ("server.denyStatus or server.accessLog", a.answer != b.answer),
+            ("server.backendMode", a.mappings.policy.modes != b.mappings.policy.modes),
+            ("server.dynamicBackendModePath", a.mappings.modes_path != b.mappings.modes_path),
+            ("server.dynamicfilepath or server.dynamicfileUserIDStrict", a.mappings.dynamic_file != b.mappings.dynamic_file),
+            ("a setting of EC2", a.ec2 != b.ec2),
+            ("server.kubeconfig or server.master", a.kubernetes != b.kubernetes),
+        ];
+        differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+    }
 }
 
 /// Who may prove a token.
@@ -199,21 +231,22 @@ pub struct AnswerSettings {
 pub struct MappingSettings {
     /// `server.backendMode`, `server.reservedPrefixConfig` and `server.scrubbedAccounts`.
     pub policy: Policy,
+    /// `server.dynamicBackendModePath`: a file that says which modes are in force instead of these.
+    pub modes_path: Option<PathBuf>,
     /// The mappings of the file itself, which count if MountedFile is among the modes.
     pub mounted: Arc<Backend>,
     /// How mappings are read, wherever they are.
     pub options: Options,
-    /// `server.dynamicfilepath`: there if DynamicFile is among the modes.
-    pub dynamic_file: Option<DynamicFileSettings>,
+    /// `server.dynamicfilepath` and `server.dynamicfileUserIDStrict`: there if DynamicFile is among the modes, or may come to be.
+    pub dynamic_file: Option<dynamic_file::Settings>,
 }
 
-/// The dynamic file.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct DynamicFileSettings {
-    /// Where it is.
-    pub path: PathBuf,
-    /// `server.dynamicfileUserIDStrict`: whether mappings are for unique ids, and not for names.
-    pub user_id_strict: bool,
+impl MappingSettings {
+    /// Whether the source of a mode may have to be read, now or later.
+    #[must_use]
+    pub fn may_use(&self, mode: BackendMode) -> bool {
+        self.modes_path.is_some() || self.policy.modes.contains(&mode)
+    }
 }
 
 /// How to ask EC2.

@@ -57,6 +57,7 @@ fn a_cluster_id_is_all_it_takes() {
     let config = file("clusterID: test\n");
     insta::assert_debug_snapshot!(config, @r#"
     Config {
+        origin: None,
         cluster_id: "test",
         partition: Aws,
         region: None,
@@ -131,6 +132,7 @@ fn a_cluster_id_is_all_it_takes() {
                 reserved_prefixes: {},
                 scrubbed_accounts: {},
             },
+            modes_path: None,
             mounted: Backend {
                 mappings: 0,
                 accounts: 0,
@@ -584,7 +586,7 @@ fn checks_backend_modes_and_what_belongs_to_them() {
     );
     let dynamic =
         file("{clusterID: a, server: {backendMode: [DynamicFile, MountedFile], dynamicfilepath: /x, dynamicfileUserIDStrict: 1}}");
-    assert_eq!(dynamic.mappings.dynamic_file, Some(DynamicFileSettings { path: "/x".into(), user_id_strict: true }));
+    assert_eq!(dynamic.mappings.dynamic_file, Some(crate::mapping::dynamic_file::Settings { path: "/x".into(), user_id_strict: true }));
     insta::assert_snapshot!(modes("backendMode: [MountedFile, MountedFile, mountedfile, Nothing]"), @r#"
     config.yaml:2: server.backendMode[1]: the backend mode MountedFile is there twice
     config.yaml:2: server.backendMode[2]: expected a backend mode, one of MountedFile, EKSConfigMap, CRD, DynamicFile, found "mountedfile"; did you mean MountedFile?
@@ -595,7 +597,11 @@ fn checks_backend_modes_and_what_belongs_to_them() {
     insta::assert_snapshot!(modes("backendMode: ''"), @"config.yaml:2: server.backendMode: expected at least one backend mode");
     insta::assert_snapshot!(modes("backendMode: DynamicFile"), @"config.yaml:2: server.backendMode: the backend mode DynamicFile needs server.dynamicfilepath");
     insta::assert_snapshot!(modes("dynamicfilepath: /x"), @"config.yaml:2: server.dynamicfilepath: needs the backend mode DynamicFile");
-    insta::assert_snapshot!(modes("dynamicBackendModePath: /x"), @"config.yaml:2: server.dynamicBackendModePath: a backend mode that changes is not supported by this version yet");
+    let changing =
+        file("{clusterID: a, server: {dynamicBackendModePath: /x, dynamicfilepath: /y, reservedPrefixConfig: [{backendmode: CRD}]}}")
+            .mappings;
+    assert_eq!((changing.modes_path, changing.policy.modes), (Some("/x".into()), vec![BackendMode::MountedFile]));
+    assert_eq!(changing.dynamic_file.map(|dynamic| dynamic.path), Some("/y".into()));
     insta::assert_snapshot!(modes("reservedPrefixConfig: [{backendmode: X}, {usernamePrefixReserveList: [a]}, text]"), @r#"
     config.yaml:2: server.reservedPrefixConfig[0].backendmode: expected a backend mode, one of MountedFile, EKSConfigMap, CRD, DynamicFile, found "X"
     config.yaml:2: server.reservedPrefixConfig[1]: expected backendmode

@@ -3,6 +3,7 @@
 //! [`tree`] turns bytes into one small positioned tree, and [`reader`] makes typed values of it. The two are below `config`, `mapping` and
 //! whoever else reads a document, so that none of these has to know another. The tree never leaves the readers.
 
+pub mod file;
 mod finding;
 pub mod reader;
 pub mod tree;

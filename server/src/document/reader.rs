@@ -185,6 +185,12 @@ impl<'a> Field<'a> {
         matches!(&self.node.value, Value::Text(text) if text.is_empty())
     }
 
+    /// Whether it is text.
+    #[must_use]
+    pub const fn is_text(&self) -> bool {
+        matches!(&self.node.value, Value::Text(_))
+    }
+
     /// Whether it is a list.
     #[must_use]
     pub const fn is_list(&self) -> bool {

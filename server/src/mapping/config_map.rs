@@ -6,10 +6,10 @@
 //!
 //! Nothing here knows Kubernetes: whoever watches the ConfigMap hands over its data.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::entry::{self, Entry, List, Options};
+use super::entry::{self, Entry, List, Options, Whom};
 use super::source::{Finding, Read};
 use crate::document::reader::distance;
 use crate::document::{Error, Field, Findings, Place, Shown, tree};
@@ -54,8 +54,8 @@ impl AwsAuth {
         data.into_iter().flat_map(BTreeMap::keys).for_each(|key| reading.look_at_key(key));
         let text = |key| data.and_then(|data| data.get(key)).map_or("", String::as_str);
         let options = &self.options;
-        reading.entries("mapRoles", text("mapRoles"), &mut self.roles, |list| entry::roles(list, options));
-        reading.entries("mapUsers", text("mapUsers"), &mut self.users, |list| entry::users(list, options));
+        reading.entries("mapRoles", text("mapRoles"), &mut self.roles, |list| entry::roles(list, options, Whom::Named));
+        reading.entries("mapUsers", text("mapUsers"), &mut self.users, |list| entry::users(list, options, Whom::Named));
         if let Some(accounts) = reading.list("mapAccounts", text("mapAccounts"), entry::accounts) {
             reading.rejected = reading.rejected.saturating_add(accounts.rejected.len());
             self.accounts = Some(accounts.good);
@@ -84,13 +84,9 @@ impl Reading {
 
     /// The entries of a text take the place of those that were good, which stand in where that cannot be.
     fn entries(&mut self, key: &'static str, text: &str, kept: &mut Option<Vec<Entry>>, read: impl Fn(&Field<'_>) -> List<Entry>) {
-        let Some(List { mut good, rejected }) = self.list(key, text, read) else { return };
-        self.rejected = self.rejected.saturating_add(rejected.len());
-        let there: HashSet<_> = if rejected.is_empty() { HashSet::new() } else { good.iter().filter_map(|entry| entry.key()).collect() };
-        let wanted: HashSet<_> = rejected.into_iter().flatten().filter(|principal| !there.contains(principal)).collect();
-        let before = kept.take().unwrap_or_default();
-        good.extend(before.into_iter().filter(|entry| entry.key().is_some_and(|principal| wanted.contains(&principal))));
-        *kept = Some(good);
+        let Some(list) = self.list(key, text, read) else { return };
+        self.rejected = self.rejected.saturating_add(list.rejected.len());
+        *kept = Some(entry::with_stand_ins(list, kept.take().unwrap_or_default()));
     }
 
     /// The list that a text holds; none where it is none, which is noted.

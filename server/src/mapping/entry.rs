@@ -3,7 +3,7 @@
 //! What is wrong with an entry is noted, and the entry left out; whoever reads decides whether the others count. What is merely odd is a warning.
 //! Either tells where it is and what was expected, and not what is there: mappings stay out of logs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use arngate_core::Partition;
 use arngate_core::arn::{Arn, check_account_id};
@@ -22,6 +22,15 @@ pub struct Options {
     pub arn_patterns: bool,
     /// What becomes of SSO entries.
     pub sso: SsoEntries,
+}
+
+/// Whom entries are for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Whom {
+    /// Whoever is named.
+    Named,
+    /// Whoever has the unique id, and is the one who is named, if somebody is.
+    UserId,
 }
 
 /// What becomes of SSO entries.
@@ -84,31 +93,46 @@ impl<T> List<T> {
 }
 
 /// The entries of `mapRoles`.
-pub(super) fn roles(list: &Field<'_>, options: &Options) -> List<Entry> {
-    entries(list, options, |field| role(field, options))
+pub(super) fn roles(list: &Field<'_>, options: &Options, whom: Whom) -> List<Entry> {
+    entries(list, options, whom, |field| role(field, options, whom))
 }
 
 /// The entries of `mapUsers`.
-pub(super) fn users(list: &Field<'_>, options: &Options) -> List<Entry> {
-    entries(list, options, |field| user(field, options))
+pub(super) fn users(list: &Field<'_>, options: &Options, whom: Whom) -> List<Entry> {
+    entries(list, options, whom, |field| user(field, options, whom))
 }
 
-fn entries<'a>(list: &Field<'a>, options: &Options, read: impl Fn(&Field<'a>) -> Option<Mapping>) -> List<Entry> {
+fn entries<'a>(list: &Field<'a>, options: &Options, whom: Whom, read: impl Fn(&Field<'a>) -> Option<Mapping>) -> List<Entry> {
     // An empty text is an empty list, as in the reference.
     let fields = if list.is_empty_text() { Vec::new() } else { list.list() };
     let entry = |field: &Field<'a>| Some(Entry { mapping: read(field)?, place: field.place() });
-    List::of(fields, list.findings(), entry, |field| principal(field, options))
+    List::of(fields, list.findings(), entry, |field| principal(field, options, whom))
+}
+
+/// The good entries of a list, and for its bad ones what was good for the same principals before.
+pub(super) fn with_stand_ins(list: List<Entry>, before: Vec<Entry>) -> Vec<Entry> {
+    let List { mut good, rejected } = list;
+    if rejected.is_empty() {
+        return good;
+    }
+    let there: HashSet<_> = good.iter().filter_map(Entry::key).collect();
+    let wanted: HashSet<_> = rejected.into_iter().flatten().filter(|principal| !there.contains(principal)).collect();
+    good.extend(before.into_iter().filter(|entry| entry.key().is_some_and(|principal| wanted.contains(&principal))));
+    good
 }
 
 /// The [key](Entry::key) of an entry of which something else is wrong.
-fn principal(field: &Field<'_>, options: &Options) -> Option<String> {
+fn principal(field: &Field<'_>, options: &Options, whom: Whom) -> Option<String> {
     let findings = Findings::default();
     let field = field.noting_in(&findings);
     let mut entry = field.map()?;
     let (arn, sso) = (entry.take("rolearn").or_else(|| entry.take("userarn")), entry.take("sso"));
-    let mapping = match (arn, sso) {
-        (Some(arn), None) => exact_or_pattern(&arn, options, Names::default()),
-        (None, Some(sso)) => sso_role(&sso, options, Names::default()),
+    let user_id = entry.text("userid").map(|text| text.text);
+    let names = Names { user_id, ..Names::default() };
+    let mapping = match (arn, sso, whom) {
+        (_, _, Whom::UserId) => Mapping::for_user_id(names),
+        (Some(arn), None, Whom::Named) => exact_or_pattern(&arn, options, names),
+        (None, Some(sso), Whom::Named) => sso_role(&sso, options, names),
         _ => None,
     };
     mapping.as_ref().and_then(key_of)
@@ -145,7 +169,7 @@ pub(super) fn backend(roles: Vec<Entry>, users: Vec<Entry>, accounts: Vec<String
 }
 
 /// One entry of `mapRoles`.
-fn role(field: &Field<'_>, options: &Options) -> Option<Mapping> {
+fn role(field: &Field<'_>, options: &Options, whom: Whom) -> Option<Mapping> {
     let mut entry = field.map()?;
     let arn = entry.take("rolearn");
     let sso = entry.take("sso");
@@ -153,31 +177,45 @@ fn role(field: &Field<'_>, options: &Options) -> Option<Mapping> {
     entry.finish();
     // The reference takes an empty rolearn for none.
     let arn = arn.filter(|arn| !arn.is_empty_text());
-    match (arn, sso) {
-        (Some(arn), None) => exact_or_pattern(&arn, options, names),
-        (None, Some(sso)) => sso_role(&sso, options, names),
+    let named = match (arn, sso) {
+        (Some(arn), None) => exact_or_pattern(&arn, options, names)?,
+        (None, Some(sso)) => sso_role(&sso, options, names)?,
         (Some(_), Some(_)) => {
             field.error("expected either rolearn or sso, found both");
-            None
+            return None;
         }
+        (None, None) if whom == Whom::UserId => return by_user_id(field, Mapping::for_user_id(names)),
         (None, None) => {
             field.error("expected rolearn or sso, found neither");
-            None
+            return None;
         }
+    };
+    if whom == Whom::UserId { by_user_id(field, named.by_user_id()) } else { Some(named) }
+}
+
+/// A mapping for a unique id, if there is one.
+fn by_user_id(field: &Field<'_>, mapping: Option<Mapping>) -> Option<Mapping> {
+    if mapping.is_none() {
+        field.error("expected userid, for server.dynamicfileUserIDStrict is set");
     }
+    mapping
 }
 
 /// One entry of `mapUsers`.
-fn user(field: &Field<'_>, options: &Options) -> Option<Mapping> {
+fn user(field: &Field<'_>, options: &Options, whom: Whom) -> Option<Mapping> {
     let mut entry = field.map()?;
     let arn = entry.take("userarn");
     let names = names(&mut entry, field);
     entry.finish();
-    let Some(arn) = arn else {
-        field.error("expected userarn");
-        return None;
-    };
-    exact_or_pattern(&arn, options, names)
+    match (arn.filter(|arn| !arn.is_empty_text()), whom) {
+        (Some(arn), Whom::Named) => exact_or_pattern(&arn, options, names),
+        (Some(arn), Whom::UserId) => by_user_id(field, exact_or_pattern(&arn, options, names)?.by_user_id()),
+        (None, Whom::UserId) => by_user_id(field, Mapping::for_user_id(names)),
+        (None, Whom::Named) => {
+            field.error("expected userarn");
+            None
+        }
+    }
 }
 
 fn names(entry: &mut Section<'_>, field: &Field<'_>) -> Names {
@@ -308,6 +346,7 @@ fn key_of(mapping: &Mapping) -> Option<String> {
     match mapping.subject()? {
         Subject::Exact(arn) => Some(arn.key().to_string()),
         Subject::Sso(role) => Some(format!("{role:?}").to_ascii_lowercase()),
+        Subject::UserId(id) => Some(id.id().to_owned()),
         _ => None,
     }
 }

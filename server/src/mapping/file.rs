@@ -3,7 +3,7 @@
 //! An entry that is wrong is an error, and none of the file counts then. What is merely odd is a warning.
 
 use super::Backend;
-use super::entry::{self, List, Options};
+use super::entry::{self, List, Options, Whom};
 use crate::document::Section;
 
 /// Reads `mapRoles`, `mapUsers` and `mapAccounts` of a section; errors and warnings go to its findings.
@@ -11,8 +11,8 @@ use crate::document::Section;
 /// upstream: pkg/mapper/file/mapper.go.
 #[must_use]
 pub fn read(section: &mut Section<'_>, options: &Options) -> Backend {
-    let roles = section.take("mapRoles").map_or_else(List::default, |list| entry::roles(&list, options));
-    let users = section.take("mapUsers").map_or_else(List::default, |list| entry::users(&list, options));
+    let roles = section.take("mapRoles").map_or_else(List::default, |list| entry::roles(&list, options, Whom::Named));
+    let users = section.take("mapUsers").map_or_else(List::default, |list| entry::users(&list, options, Whom::Named));
     let accounts = section.take("mapAccounts").map_or_else(List::default, |list| entry::accounts(&list));
     entry::backend(roles.good, users.good, accounts.good, options, section.findings())
 }

@@ -4,7 +4,7 @@
 //! makes a whole [`Backend`], never a change to one, so that a look-up sees the old mappings or the new ones and nothing between.
 //!
 //! ```text
-//! file, config_map, crd   bytes or objects ─► entry ─► Read (backend, findings)      pure: no I/O
+//! file, dynamic_file, config_map, crd   bytes or objects ─► entry ─► Read (backend, findings)      pure: no I/O
 //! source::Follow          reads whenever the source changes ─► Reports ─► Store
 //! Store                   backends and policy ─► Snapshot ─► look_up
 //! ```
@@ -12,13 +12,19 @@
 mod backend;
 pub mod config_map;
 pub mod crd;
+pub mod dynamic_file;
 mod entry;
 pub mod file;
+pub(crate) mod mode_file;
 mod snapshot;
 pub mod source;
+mod stamp;
 mod store;
 
 use std::fmt;
+
+use crate::document::Shown;
+use crate::document::reader::distance;
 
 pub use backend::{Backend, Held, Mapping, Names};
 pub use entry::{Options, SsoEntries};
@@ -56,6 +62,28 @@ impl BackendMode {
             Self::MountedFile => "MountedFile",
         }
     }
+}
+
+/// The mode of that name, or of a name that it had before.
+///
+/// upstream: `BackendModeChoices` and `DeprecatedBackendModeChoices` in pkg/mapper/mapper.go.
+///
+/// # Errors
+///
+/// A sentence that lists them.
+pub(crate) fn backend_mode_named(name: &str) -> Result<BackendMode, String> {
+    let known = match name {
+        "ConfigMap" => Some(BackendMode::EksConfigMap),
+        "File" => Some(BackendMode::MountedFile),
+        _ => BackendMode::ALL.into_iter().find(|mode| mode.name() == name),
+    };
+    known.ok_or_else(|| {
+        let names = BackendMode::ALL.map(BackendMode::name);
+        let lower = name.to_ascii_lowercase();
+        let near = names.into_iter().find(|known| distance(&known.to_ascii_lowercase(), &lower) <= 2);
+        let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        format!("expected a backend mode, one of {}, found {}{hint}", names.join(", "), Shown(name))
+    })
 }
 
 impl fmt::Display for BackendMode {

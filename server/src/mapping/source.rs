@@ -15,7 +15,7 @@ use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::{Backend, BackendMode, Store};
+use super::{Backend, BackendMode, Slot, Store};
 use crate::clock::Clock;
 use crate::document::{Errors, Findings, Place, Warning};
 use crate::metrics::Metrics;
@@ -113,6 +113,12 @@ impl Reports {
         self.mode
     }
 
+    /// The clock by which it is told when it was read.
+    #[must_use]
+    pub const fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     /// Where those who follow it may count.
     #[must_use]
     pub const fn metrics(&self) -> &Arc<Metrics> {
@@ -145,13 +151,20 @@ impl Reports {
 
     /// The source could not be read: what was there stays.
     pub fn failed(&self, why: &dyn fmt::Display) {
+        self.failed_as_told();
         if self.stopped.load(Ordering::Relaxed) {
             return;
         }
-        self.metrics.mapping_failed(self.mode.name());
         for line in why.to_string().lines().take(FAILURE_LINES) {
             let line = Escaped(line).up_to(FAILURE_LINE_BYTES);
             tracing::error!(source = self.mode.name(), "mappings could not be read, what was there stays: {line}");
+        }
+    }
+
+    /// The same, where somebody else tells why.
+    pub(super) fn failed_as_told(&self) {
+        if !self.stopped.load(Ordering::Relaxed) {
+            self.metrics.mapping_failed(self.mode.name());
         }
     }
 
@@ -203,13 +216,15 @@ pub struct Following {
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     running: HashMap<BackendMode, (Reports, JoinHandle<()>)>,
+    /// Whether the configuration file's own mappings are in force.
+    mounted: bool,
 }
 
 impl Following {
     /// Follows nothing yet.
     #[must_use]
     pub fn new(followers: Followers, store: Arc<Store>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
-        Self { followers, store, metrics, clock, running: HashMap::new() }
+        Self { followers, store, metrics, clock, running: HashMap::new(), mounted: false }
     }
 
     /// Whether a mode can be in force.
@@ -220,6 +235,9 @@ impl Following {
 
     /// Follows the sources of these modes and no others. To be called within a runtime.
     pub fn follow(&mut self, modes: &[BackendMode]) {
+        let others = modes.iter().any(|mode| *mode != BackendMode::DynamicFile);
+        self.metrics.dynamic_file_in_force(modes.contains(&BackendMode::DynamicFile), others);
+        self.show_mounted(modes.contains(&BackendMode::MountedFile));
         self.running.retain(|mode, (reports, task)| {
             let stays = modes.contains(mode);
             if !stays {
@@ -233,6 +251,25 @@ impl Following {
             let reports = Reports::new(*mode, Arc::clone(&self.store), Arc::clone(&self.metrics), Arc::clone(&self.clock));
             let task = tokio::spawn(for_ever(Arc::clone(follow), reports.clone()));
             self.running.insert(*mode, (reports, task));
+        }
+    }
+}
+
+impl Following {
+    /// Shows the configuration file among the sources or not; whoever reads it again tells what has changed in it.
+    fn show_mounted(&mut self, in_force: bool) {
+        let mode = BackendMode::MountedFile;
+        if std::mem::replace(&mut self.mounted, in_force) == in_force {
+            return;
+        }
+        if !in_force {
+            return self.metrics.mapping_source_left(mode.name());
+        }
+        self.metrics.mapping_source(mode.name());
+        let snapshot = self.store.current();
+        let backend = snapshot.slots().iter().find(|slot| slot.mode() == mode).and_then(Slot::backend);
+        if let Some(backend) = backend {
+            self.metrics.mapping_read(mode.name(), true, self.clock.now().unix, backend.entries(), 0);
         }
     }
 }

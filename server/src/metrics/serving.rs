@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use super::Label;
 
 /// All that is ever read again, so that each is there from the start: an alarm on what is not there never rings.
-const SOURCES: [&str; 3] = ["bundle", "certificate", "client-ca"];
+const SOURCES: [&str; 6] = ["backend-mode", "bundle", "certificate", "client-ca", "config", "dynamic-file"];
 
 /// Counters and gauges of what is read again.
 #[derive(Debug)]

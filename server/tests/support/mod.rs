@@ -206,6 +206,7 @@ impl Fixture {
             realm: Realm::new(CLUSTER, Partition::Aws, Some(REGION), 300, chain(&setup, &sts, &metrics, &keyring, &panics)).unwrap(),
             mappings: Arc::new(mappings(setup.scrubbed, setup.whole_account)),
             followers: Followers::default(),
+            modes_path: None,
             certificate,
             certificate_files: None,
             clients: None,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arngate_benches::identity::usual;
+use arngate_benches::resident_bytes;
 use arngate_server::identity_cache::{Digest, Digester, Found, IdentityCache, Settings};
 use prometheus_client::metrics::counter::Counter;
 
@@ -66,11 +67,4 @@ fn main() -> ExitCode {
 #[expect(clippy::disallowed_methods, reason = "a bench measures with the real clock")]
 fn now_instant() -> Instant {
     Instant::now()
-}
-
-/// proc_pid_status(5): VmRSS, in bytes; zero where the system does not tell.
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or_default() << 10
 }

@@ -1,4 +1,6 @@
-//! Wall time, by criterion: `cargo bench --profile dist -p arngate-benches --bench time`.
+//! Wall time, by criterion: `cargo bench --profile dist -p arngate-benches --bench time`. What others take for the same work stands beside ours.
+
+mod peer;
 
 use std::hint::black_box;
 
@@ -22,9 +24,23 @@ fn core(criterion: &mut Criterion) {
                 case.presign(black_box(&mut url))
             });
         });
+        criterion.bench_function(&format!("sigv4/sign/{name}"), |b| b.iter(|| case.sign(black_box(&mut url))));
     }
     criterion.bench_function("sigv4/derive", |b| b.iter(derive));
 }
 
-criterion_group!(benches, core);
+fn peers(criterion: &mut Criterion) {
+    for (name, case) in [("key_500", Case::key_500()), ("session_1k8", Case::session_1k8())] {
+        let verifier = peer::Verifier::new(&case);
+        assert_eq!(verifier.verify(Case::CLUSTER).as_deref(), Ok("arn:aws:iam::123456789012:user/bench"));
+        assert!(verifier.verify("another.example.com").is_err(), "it does look at what was signed");
+        criterion.bench_function(&format!("scratchstack/verify/{name}"), |b| b.iter(|| verifier.verify(black_box(Case::CLUSTER))));
+
+        let signer = peer::Signer::new(&case);
+        assert_eq!(case.verifies(&signer.sign()), Ok(Ok(())));
+        criterion.bench_function(&format!("aws-sigv4/sign/{name}"), |b| b.iter(|| black_box(&signer).sign()));
+    }
+}
+
+criterion_group!(benches, core, peers);
 criterion_main!(benches);

@@ -8,7 +8,7 @@ use arngate_server::clock::Now;
 use arngate_server::prover::offline::{Bundle, Day, Derivation, Keyring};
 use arngate_server::prover::{Chain, Prover, Realm, VerifiedIdentity};
 
-use crate::{CLUSTER, Case, DAY, NOW, REGION, SECRET};
+use crate::{Case, NOW};
 
 /// An identity whose ARN, ids and host are 170 bytes together, and when it was proved.
 #[must_use]
@@ -17,15 +17,15 @@ pub fn usual() -> (VerifiedIdentity, Now) {
     let prove = || -> Option<VerifiedIdentity> {
         let derivation = Derivation {
             access_key_id: "AKIAIOSFODNN7EXAMPLE",
-            secret: SECRET,
+            secret: Case::SECRET.as_bytes(),
             arn: "arn:aws:iam::123456789012:user/platform/continuous-integration/workers/build-worker-0001@example.com",
             user_id: "AIDACKCEVSQ6C2EXAMPLE",
-            regions: &[REGION],
-            first_day: Day::parse(DAY)?,
+            regions: &[Case::REGION],
+            first_day: Day::parse(Case::DAY)?,
             days: 1,
         };
         let keyring = Arc::new(Keyring::new(Bundle::derive(Partition::Aws, &derivation).ok()?));
-        let realm = Realm::new(CLUSTER, Partition::Aws, None, 300, Chain::new(vec![Prover::Offline(keyring)]).ok()?).ok()?;
+        let realm = Realm::new(Case::CLUSTER, Partition::Aws, None, 300, Chain::new(vec![Prover::Offline(keyring)]).ok()?).ok()?;
         let (case, mut buffer) = (Case::key_500(), TokenBuffer::new());
         let request = realm.check(case.token.as_bytes(), &mut buffer, NOW).ok()?;
         realm.prove_at_hand(&request, now)?.ok()

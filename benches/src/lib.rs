@@ -23,10 +23,6 @@ use sha2::{Digest as _, Sha256};
 
 /// 2026-11-24T12:00:00Z, when all tokens here are signed and checked.
 pub const NOW: UnixSeconds = UnixSeconds::new(1_795_521_600);
-const CLUSTER: &str = "bench.example.com";
-const DAY: &str = "20261124";
-const REGION: &str = "eu-west-1";
-const SECRET: &[u8] = b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
 /// A token, the key that signed it, and the policy that takes it.
 #[derive(Debug)]
@@ -47,15 +43,24 @@ pub struct Case {
 /// `sigv4/derive`: the four MACs from a secret to the key of a day and a region.
 #[must_use]
 pub fn derive() -> SigningKey {
-    SigningKey::derive(SECRET, DAY, REGION)
+    SigningKey::derive(Case::SECRET.as_bytes(), Case::DAY, Case::REGION)
 }
 
 fn policy() -> Policy<'static> {
     // The id is a constant that is one.
-    ClusterId::parse(CLUSTER).map(Policy::new).unwrap_or_else(|error| unreachable!("{error}"))
+    ClusterId::parse(Case::CLUSTER).map(Policy::new).unwrap_or_else(|error| unreachable!("{error}"))
 }
 
 impl Case {
+    /// The cluster that tokens are for.
+    pub const CLUSTER: &str = "bench.example.com";
+    /// The day on which they are signed.
+    pub const DAY: &str = "20261124";
+    /// The region that they are signed for.
+    pub const REGION: &str = "eu-west-1";
+    /// The secret that they are signed with: that of AWS' documentation.
+    pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+
     /// A token of long-lived keys, about 500 bytes: what kubectl sends for an IAM user.
     #[must_use]
     pub fn key_500() -> Self {
@@ -82,7 +87,7 @@ impl Case {
             let mut buffer = TokenBuffer::new();
             let request = case.check(&mut buffer).ok()?;
             let canonical = CanonicalRequest::of(&request);
-            let to_sign = StringToSign::new(request.url().signed_at(), REGION, &canonical);
+            let to_sign = StringToSign::new(request.url().signed_at(), Self::REGION, &canonical);
             (case.canonical_bytes, case.to_sign_bytes) = (canonical.to_string().len(), to_sign.to_string().len());
             Some(case)
         };
@@ -95,15 +100,54 @@ impl Case {
     ///
     /// Those of `out`.
     pub fn presign(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        self.presign_with(&self.key, out)
+    }
+
+    fn presign_with(&self, key: &SigningKey, out: &mut impl fmt::Write) -> fmt::Result {
         let presign = Presign {
-            host: StsHost::regional(Partition::Aws, REGION, Fips::No).map_err(|_| fmt::Error)?,
-            access_key_id: if self.session_token.is_some() { "ASIAIOSFODNN7EXAMPLE" } else { "AKIAIOSFODNN7EXAMPLE" },
+            host: StsHost::regional(Partition::Aws, Self::REGION, Fips::No).map_err(|_| fmt::Error)?,
+            access_key_id: self.access_key_id(),
             session_token: self.session_token.as_deref(),
             cluster_id: self.policy.cluster_id,
             date: AmzDate::from_unix(NOW).ok_or(fmt::Error)?,
             expires_secs: 60,
         };
-        presign.write_url(&self.key, out)
+        presign.write_url(key, out)
+    }
+
+    /// `sigv4/sign`: the same from the secret, as a client does that signs once.
+    ///
+    /// # Errors
+    ///
+    /// None where `url` is long enough.
+    pub fn sign(&self, url: &mut String) -> fmt::Result {
+        url.clear();
+        self.presign_with(&derive(), url)
+    }
+
+    /// Who signs.
+    #[must_use]
+    pub const fn access_key_id(&self) -> &'static str {
+        if self.session_token.is_some() { "ASIAIOSFODNN7EXAMPLE" } else { "AKIAIOSFODNN7EXAMPLE" }
+    }
+
+    /// The session token, where there is one.
+    #[must_use]
+    pub fn session_token(&self) -> Option<&str> {
+        self.session_token.as_deref()
+    }
+
+    /// Whether the signature of a URL that somebody else has signed for this case fits.
+    ///
+    /// # Errors
+    ///
+    /// The core's refusal, or that the signature does not fit.
+    pub fn verifies(&self, url: &str) -> Result<Result<(), BadSignature>, Error> {
+        let mut token = String::new();
+        token::encode(url, &mut token).map_err(|_| Error::Length)?;
+        let mut buffer = TokenBuffer::new();
+        let url = PresignedUrl::parse(Token::decode(token.as_bytes(), &mut buffer)?, &StsHosts::new(Partition::Aws))?;
+        StsRequest::check(url, &self.policy, NOW).map(|request| verify(&request, &self.key))
     }
 
     /// `token/decode`: strict base64url.
@@ -152,6 +196,14 @@ impl Case {
     }
 }
 
+/// proc_pid_status(5): VmRSS of this process, in bytes; zero where the system does not tell.
+#[must_use]
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or_default() << 10
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +217,9 @@ mod tests {
             let mut url = String::new();
             case.presign(&mut url).unwrap();
             assert_eq!(case.decode(&mut TokenBuffer::new()).unwrap().url_bytes(), url.as_bytes());
+            let mut signed = String::from("another");
+            case.sign(&mut signed).unwrap();
+            assert_eq!((&signed, case.verifies(&signed)), (&url, Ok(Ok(()))));
         }
     }
 }

@@ -162,7 +162,7 @@ pub struct PlayedPhase {
 pub struct PlayedReload {
     /// Which.
     pub what: String,
-    /// How long after that it acted, in milliseconds; none: not within ten seconds, nor before the end.
+    /// How long after that it acted, in milliseconds; none: not within three seconds, nor before the end.
     pub acted_after_ms: Option<f64>,
 }
 

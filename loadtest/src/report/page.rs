@@ -87,6 +87,9 @@ fn verdicts(page: &mut String, section: &Section<'_>) {
             page.push_str("</ul>\n");
         }
     }
+    if !section.facts.is_empty() {
+        let _ = writeln!(page, "<p class=\"quiet\">{}</p>", Escaped(&section.facts.join(" ")));
+    }
 }
 
 /// What is in a row of a table for a subject.

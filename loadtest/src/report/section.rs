@@ -21,6 +21,8 @@ pub(super) struct Section<'a> {
     pub(super) members: Vec<Member<'a>>,
     pub(super) checks: &'a [Check],
     pub(super) notes: Vec<String>,
+    /// What is neither good nor bad.
+    pub(super) facts: Vec<String>,
     pub(super) compared: Option<&'a ComparedPhase>,
 }
 
@@ -42,7 +44,7 @@ pub(super) fn all(documents: &[(String, Document)]) -> Vec<Section<'_>> {
     let members: Vec<_> = runs.enumerate().map(|(hue, (name, run))| Member::new(name.clone(), name.clone(), hue, run)).collect();
     if !members.is_empty() {
         let heading = if members.len() == 1 { members[0].name.clone() } else { format!("{} runs", members.len()) };
-        sections.push(Section { heading, members, checks: &[], notes: Vec::new(), compared: None });
+        sections.push(Section { heading, members, checks: &[], notes: Vec::new(), facts: Vec::new(), compared: None });
     }
     for (_, document) in documents {
         match document {
@@ -50,22 +52,22 @@ pub(super) fn all(documents: &[(String, Document)]) -> Vec<Section<'_>> {
             Document::Played(played) => {
                 let phases = played.phases.iter().enumerate();
                 let members = phases.map(|(hue, phase)| Member::new(phase.name.clone(), phase.name.clone(), hue, &phase.run));
-                let mut notes = vec![format!("the target spoke TLS {:.0} ms after its start", played.started_in_ms)];
-                notes.extend(played.memory.map(|PlayedMemory { limit_bytes, peak_bytes, oom_kills }| {
+                let mut facts = vec![format!("The target spoke TLS {:.0} ms after its start.", played.started_in_ms)];
+                facts.extend(played.memory.map(|PlayedMemory { limit_bytes, peak_bytes, oom_kills }| {
                     let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / MIB);
                     format!(
-                        "its control group allowed {}; the most in use was {}, killed for want of memory {}",
+                        "Its control group allowed {}; the most in use was {}, killed for want of memory {}.",
                         mib(limit_bytes),
                         peak_bytes.map_or_else(|| "not told".into(), mib),
                         oom_kills.map_or_else(|| "not told".into(), |kills| kills.to_string()),
                     )
                 }));
-                notes.extend(played.notes.iter().cloned());
                 sections.push(Section {
                     heading: format!("{} of {}", played.scenario, played.subject),
                     members: members.collect(),
                     checks: &played.checks,
-                    notes,
+                    notes: played.notes.clone(),
+                    facts,
                     compared: None,
                 });
             }
@@ -77,9 +79,13 @@ pub(super) fn all(documents: &[(String, Document)]) -> Vec<Section<'_>> {
                         Some(Member::new(format!("{series}, round {round}"), series, subject, run))
                     });
                     let mut notes: Vec<String> = Vec::new();
-                    for note in
-                        comparison.played.iter().flat_map(|played| played.notes.iter().map(|note| format!("{}: {note}", played.subject)))
-                    {
+                    let told = |played: &Played| {
+                        let broken = played.checks.iter().filter(|check| !check.holds);
+                        let broken =
+                            broken.map(|check| format!("{} has broken a rule: {} (found: {})", played.subject, check.rule, check.found));
+                        broken.chain(played.notes.iter().map(|note| format!("{}: {note}", played.subject))).collect::<Vec<_>>()
+                    };
+                    for note in comparison.played.iter().flat_map(told) {
                         if !notes.contains(&note) {
                             notes.push(note);
                         }
@@ -89,7 +95,7 @@ pub(super) fn all(documents: &[(String, Document)]) -> Vec<Section<'_>> {
                     }
                     let heading = format!("{}, {}", comparison.scenario, phase.name);
                     let members = members.collect();
-                    sections.push(Section { heading, members, checks: &[], notes, compared: Some(phase) });
+                    sections.push(Section { heading, members, checks: &[], notes, facts: Vec::new(), compared: Some(phase) });
                 }
             }
         }

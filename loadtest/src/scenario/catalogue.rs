@@ -195,6 +195,7 @@ fn sts_outage() -> Scenario {
             Rule::AtMost("outage", Outcome::TimedOut, 0),
             Rule::AtMost("outage", Outcome::CutOff, 0),
             Rule::AtLeast("outage", Outcome::Allowed, KNOWN_LEAST),
+            Rule::P90AtMost("outage", Duration::from_millis(200)),
             Rule::AtLeast("outage", Outcome::Unavailable, 1),
             // A breaker that is open looks again after four seconds at most.
             Rule::OnlyAllowedFrom("outage", secs(21)),
@@ -217,6 +218,7 @@ fn throttle_storm() -> Scenario {
             Rule::AtMost("storm", Outcome::CutOff, 0),
             Rule::AtMost("storm", Outcome::Unavailable, 0),
             Rule::AtLeast("storm", Outcome::Allowed, KNOWN_LEAST),
+            Rule::P90AtMost("storm", Duration::from_millis(200)),
             Rule::AtLeast("storm", Outcome::Throttled, 1),
             Rule::OnlyAllowedFrom("storm", secs(19)),
         ],
@@ -331,6 +333,7 @@ mod tests {
                     | Rule::AtMost(name, ..)
                     | Rule::OnlyAllowedFrom(name, _)
                     | Rule::OnlyBecause(name, ..)
+                    | Rule::P90AtMost(name, _)
                     | Rule::Steady(name, ..)
                     | Rule::StsCalls(name, _)
                     | Rule::StsShare(name, _) => has(name),

@@ -27,6 +27,8 @@ pub enum Rule {
     OnlyAllowedFrom(&'static str, Duration),
     /// All of this outcome in that phase have this one reason.
     OnlyBecause(&'static str, Outcome, &'static str),
+    /// Nine of ten who are let in during that phase have their answer within so long.
+    P90AtMost(&'static str, Duration),
     /// The p99 of those who are let in is in the second phase at most so many times that of the first.
     P99Within(&'static str, &'static str, f64),
     /// The process never had more resident memory than so many bytes.
@@ -108,6 +110,11 @@ impl Rule {
                 let others = summary.count(outcome) - known.map(|told| told.count).sum::<u64>();
                 check(format!("{} in {name} only for: {reason}", outcome.label()), format!("{others} for others"), others == 0)
             }
+            Self::P90AtMost(name, most) => {
+                let p90 = phase(name)?.summary.latency_by_outcome.get(Outcome::Allowed.label())?.p90_us;
+                let rule = format!("p90 of those let in during {name} \u{2264} {most:?}");
+                check(rule, Micros(p90).to_string(), p90 <= crate::result::micros(most))
+            }
             Self::P99Within(first, second, factor) => {
                 let p99 = |run: &Run| Some(run.summary.latency_by_outcome.get(Outcome::Allowed.label())?.p99_us);
                 let (before, after) = (p99(phase(first)?)?, p99(phase(second)?)?);
@@ -188,7 +195,8 @@ mod tests {
         run.summary.reasons.clear();
         (run.summary.sts_calls, run.summary.rate_per_sec) = (Some(1), 100.0);
         let latency = run.summary.latency.clone();
-        run.summary.latency_by_outcome = [("allowed".to_owned(), crate::result::Latency { p99_us: 1000.0, ..latency })].into();
+        run.summary.latency_by_outcome =
+            [("allowed".to_owned(), crate::result::Latency { p90_us: 500.0, p99_us: 1000.0, ..latency })].into();
         run.summary.process = Some(crate::result::Process { peak_rss_bytes: 1000, cpu_secs: 1.0 });
         run.seconds = (1..=4).map(|at| second(f64::from(at), 25.0)).collect();
         change(&mut run);
@@ -234,6 +242,7 @@ mod tests {
             Rule::NoWrongIdentity,
             Rule::OnlyAllowedFrom("b", within(3)),
             Rule::OnlyBecause("b", Outcome::CutOff, "refused"),
+            Rule::P90AtMost("b", Duration::from_micros(500)),
             Rule::P99Within("a", "b", 2.0),
             Rule::PeakAtMost(1000),
             Rule::RateShare("a", "b", 0.9),
@@ -246,7 +255,7 @@ mod tests {
             let check = rule.check(&played(|_| {})).unwrap();
             assert!(check.holds, "{check:?}");
         }
-        let bad: [(Rule, Played); 18] = [
+        let bad: [(Rule, Played); 19] = [
             (Rule::AllAllowed("b"), played(with("denied", 1, "no"))),
             (Rule::AllAllowed("b"), played(|run| run.summary.completed = 0)),
             (Rule::AtLeast("b", Outcome::Allowed, 101), played(|_| {})),
@@ -261,6 +270,7 @@ mod tests {
             (Rule::OnlyAllowedFrom("b", within(3)), played(with("throttled", 1, "no"))),
             (Rule::OnlyAllowedFrom("b", within(4)), played(|_| {})),
             (Rule::OnlyBecause("b", Outcome::CutOff, "refused"), played(with("cut-off", 1, "connection reset"))),
+            (Rule::P90AtMost("b", Duration::from_micros(499)), played(|_| {})),
             (Rule::P99Within("a", "b", 2.0), played(|run| run.summary.latency_by_outcome.get_mut("allowed").unwrap().p99_us = 2001.0)),
             (Rule::PeakAtMost(999), played(|_| {})),
             (Rule::RateShare("a", "b", 0.9), played(|run| run.summary.rate_per_sec = 120.0)),

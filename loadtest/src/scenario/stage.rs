@@ -40,7 +40,7 @@ const STS_HOST: &str = "sts.us-east-1.amazonaws.com";
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a reload may take before it is given up.
-const RELOAD_MOST: Duration = Duration::from_secs(10);
+const RELOAD_MOST: Duration = Duration::from_secs(3);
 
 /// How often it is looked for meanwhile.
 const RELOAD_POLL: Duration = Duration::from_millis(10);

@@ -24,11 +24,15 @@ use crate::request::Content;
 /// Where Events go: that of aws-auth. Those about objects without a namespace may be there too.
 const NAMESPACE: &str = "kube-system";
 
+/// Who says it.
+const COMPONENT: &str = "arngate";
+
 /// Events that wait to be sent; more are left out.
 const QUEUE: usize = 8;
 
-/// Places that an Event names.
+/// Places that an Event names, and bytes of each: a message has 1 024 bytes at most (`NoteLengthLimit` of Kubernetes).
 const PLACES: usize = 10;
+const PLACE_BYTES: usize = 64;
 
 /// The name of an object as the beginning of an Event's, in bytes.
 const NAME_BYTES: usize = 200;
@@ -82,7 +86,7 @@ fn message<'f>(places: impl Iterator<Item = &'f Place>) -> Option<String> {
     let mut named = places.filter_map(|place| {
         let Place::File { position, key, .. } = place else { return None };
         let line = position.map(|position| format!(" (line {})", position.line)).unwrap_or_default();
-        Some(format!("{}{line}", Escaped(if key.is_empty() { "all of it" } else { key })))
+        Some(format!("{}{line}", Escaped(if key.is_empty() { "all of it" } else { key }).up_to(PLACE_BYTES)))
     });
     let first: Vec<_> = named.by_ref().take(PLACES).collect();
     if first.is_empty() {
@@ -106,6 +110,8 @@ fn event(about: &About<'_>, message: &str, hash: u64, now: UnixSeconds) -> Value
         involved["namespace"] = about.namespace.into();
     }
     let now = rfc3339(now);
+    // Without it, and what goes with it, an Event about an object in no namespace would have to be in `default`.
+    let event_time = now.as_deref().and_then(|now| now.strip_suffix('Z')).map(|now| format!("{now}.000000Z"));
     json!({
         "apiVersion": "v1",
         "kind": "Event",
@@ -115,9 +121,13 @@ fn event(about: &About<'_>, message: &str, hash: u64, now: UnixSeconds) -> Value
         "message": message,
         "type": "Warning",
         "count": 1,
+        "eventTime": event_time,
+        "action": "ReadMappings",
+        "reportingComponent": COMPONENT,
+        "reportingInstance": COMPONENT,
         "firstTimestamp": now,
         "lastTimestamp": now,
-        "source": {"component": "arngate"},
+        "source": {"component": COMPONENT},
     })
 }
 
@@ -253,7 +263,7 @@ mod tests {
             event["involvedObject"],
             json!({"apiVersion": "v1", "kind": "ConfigMap", "namespace": "kube-system", "name": "aws-auth", "uid": "u-1"})
         );
-        assert_eq!(event["lastTimestamp"], "2026-11-24T12:00:00Z");
+        assert_eq!((&event["lastTimestamp"], &event["eventTime"]), (&json!("2026-11-24T12:00:00Z"), &json!("2026-11-24T12:00:00.000000Z")));
         let name = event["metadata"]["name"].as_str().unwrap().to_owned();
         assert!(name.starts_with("aws-auth.") && !event.to_string().contains("secret"), "{event}");
         // Another server has said so: that it is still so.
@@ -266,6 +276,13 @@ mod tests {
         question.answer(403, &json!({"message": "no"})).await;
         sending.await.unwrap();
         assert!(asked.is_quiet());
+    }
+
+    #[test]
+    fn a_message_is_never_longer_than_kubernetes_takes() {
+        let findings: Vec<_> = (0..100).map(|_| finding(Severity::Error, &"\u{202e}".repeat(100), 1 << 20)).collect();
+        let message = message(findings.iter().map(|finding| &finding.place)).unwrap();
+        assert!(message.len() <= 1024 && message.contains("and 90 more"), "{}: {message}", message.len());
     }
 
     #[test]

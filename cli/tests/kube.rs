@@ -5,32 +5,21 @@
 
 mod support;
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use arngate_core::endpoint::Fips;
-use arngate_core::time::AmzDate;
-use arngate_core::{ClusterId, Partition, StsHost};
-use arngate_loadtest::clock::Clock;
-use arngate_loadtest::credential::{CallerIdentity, Credential, EXAMPLE_SECRET};
-use arngate_loadtest::sts::{Config, FakeSts};
-use arngate_loadtest::token::sign_token_expiring;
+use arngate_loadtest::credential::Credential;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::runtime::Runtime;
 
 use self::support::arngate;
+use self::support::cluster::{Aws, equal, iam_user, kubectl, token, token_expiring, who_am_i};
 use self::support::foreign::Foreign;
-use self::support::kube::{ApiServer, Asking, Binaries, Exec, HeldPort};
+use self::support::kube::{ApiServer, Asking, Binaries, HeldPort};
 use self::support::scripted_webhook::{Act, Review, ScriptedWebhook};
 use self::support::server::Server;
-
-const CLUSTER_ID: &str = "prod.example.com";
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -61,68 +50,17 @@ server:
 ";
 
 /// A fake STS that knows a user, a role's session, and somebody whom nobody has mapped.
-struct Aws {
-    _runtime: Runtime,
-    sts: FakeSts,
-    folder: TempDir,
+fn aws() -> Result<Aws, Failed> {
+    Aws::knowing([Credential::example_user(), Credential::example_role(), stranger()?])
 }
 
-impl Aws {
-    fn start() -> Result<Self, Failed> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let known = [Credential::example_user(), Credential::example_role(), stranger()?];
-        let sts = runtime.block_on(FakeSts::start(Config::new(Clock::system()).with_credentials(known)))?;
-        let folder = tempfile::tempdir()?;
-        fs::write(folder.path().join("ca.pem"), sts.ca_pem())?;
-        Ok(Self { _runtime: runtime, sts, folder })
-    }
-
-    /// A webhook that asks it.
-    fn webhook(&self) -> Server {
-        Server::start(&self.config())
-    }
-
-    fn config(&self) -> String {
-        let (address, ca) = (self.sts.addr(), self.folder.path().join("ca.pem"));
-        let sts = format!("  sts:\n    endpoints: {{sts.eu-west-1.amazonaws.com: 'https://{address}'}}\n    caFile: {}\n", ca.display());
-        format!("{MAPPINGS}{sts}")
-    }
+/// The settings of a webhook that asks it.
+fn config(aws: &Aws) -> String {
+    format!("{MAPPINGS}{}", aws.settings())
 }
 
 fn stranger() -> Result<Credential, Failed> {
-    let identity = CallerIdentity::of_arn("arn:aws:iam::123456789012:user/Stranger", "AIDAEXAMPLE")?;
-    Ok(Credential::new("AKIAIOSFODNN7STRANGE", EXAMPLE_SECRET, identity)?)
-}
-
-/// kubectl with a kubeconfig that runs `arngate token` with the keys of `credential`.
-fn kubectl(server: &ApiServer, credential: &Credential, arguments: &[&str]) -> Result<support::Outcome, Failed> {
-    let mut variables = vec![
-        ("AWS_ACCESS_KEY_ID", credential.access_key_id()),
-        ("AWS_SECRET_ACCESS_KEY", credential.secret()),
-        ("AWS_REGION", "eu-west-1"),
-        ("AWS_EC2_METADATA_DISABLED", "true"),
-    ];
-    variables.extend(credential.session_token().map(|token| ("AWS_SESSION_TOKEN", token)));
-    let exec = Exec {
-        api_version: "client.authentication.k8s.io/v1",
-        command: env!("CARGO_BIN_EXE_arngate"),
-        arguments: &["token", "-i", CLUSTER_ID],
-        variables: &variables,
-    };
-    server.kubectl(&exec, arguments)
-}
-
-/// Who the API server takes `credential` for: name, uid, groups in any order, extra.
-fn who_am_i(server: &ApiServer, credential: &Credential) -> Result<Value, Failed> {
-    let outcome = kubectl(server, credential, &["auth", "whoami", "-o", "json"])?;
-    if outcome.code != 0 {
-        return Err(format!("{}\n{}", outcome.stderr, server.log()).into());
-    }
-    let mut review: Value = serde_json::from_str(&outcome.stdout)?;
-    let mut user = review["status"]["userInfo"].take();
-    let groups: BTreeSet<String> = serde_json::from_value(user["groups"].take())?;
-    user["groups"] = groups.into_iter().collect();
-    Ok(user)
+    iam_user("Stranger")
 }
 
 /// What the example user is mapped to.
@@ -159,13 +97,9 @@ fn jane() -> Value {
     })
 }
 
-fn equal<T: PartialEq + std::fmt::Debug>(found: T, expected: T) -> Result<(), Failed> {
-    if found == expected { Ok(()) } else { Err(format!("expected {expected:?}\nfound    {found:?}").into()) }
-}
-
 fn log_in_through_sts(kube: &Binaries, version: &str) -> Result<(), Failed> {
-    let aws = Aws::start()?;
-    let webhook = aws.webhook();
+    let aws = aws()?;
+    let webhook = Server::start(&config(&aws));
     let server = ApiServer::start(kube, Asking { kubeconfig: &webhook.kubeconfig(), version, cache_ttl: Some("0s") })?;
     let (user, role) = (Credential::example_user(), Credential::example_role());
     equal(who_am_i(&server, &user)?, alice())?;
@@ -200,16 +134,6 @@ fn log_in_offline(kube: &Binaries) -> Result<(), Failed> {
     equal(who_am_i(&server, &user)?, alice())?;
     // Nobody but STS can prove a role's session.
     equal(server.log_in(&token(&Credential::example_role()))?, 401)
-}
-
-/// A token of `credential`, made by our own client.
-fn token(credential: &Credential) -> String {
-    let mut call = arngate().arguments("token --token-only --region eu-west-1 -i").argument(CLUSTER_ID);
-    call = call.variable("AWS_ACCESS_KEY_ID", credential.access_key_id()).variable("AWS_SECRET_ACCESS_KEY", credential.secret());
-    if let Some(session_token) = credential.session_token() {
-        call = call.variable("AWS_SESSION_TOKEN", session_token);
-    }
-    call.run().stdout.trim_end().to_owned()
 }
 
 /// What kube-apiserver makes of an answer of its webhook over HTTP/2.
@@ -419,11 +343,7 @@ fn with_logins<T>(server: &ApiServer, during: impl FnOnce(&mpsc::Receiver<u16>) 
 
 /// A token of the example user that is like no other: X-Amz-Expires is signed, and otherwise of no account.
 fn fresh_token(serial: u64) -> Result<String, Failed> {
-    let host = StsHost::regional(Partition::Aws, "eu-west-1", Fips::No)?;
-    let now = Clock::system().now().saturating_add(-i64::try_from(serial / 900 % 300)?);
-    let date = AmzDate::from_unix(now).ok_or("no year of four digits")?;
-    let expires_secs = u16::try_from(serial % 900)?;
-    Ok(sign_token_expiring(&Credential::example_user(), host, ClusterId::parse(CLUSTER_ID)?, date, expires_secs))
+    token_expiring(&Credential::example_user(), i64::try_from(serial / 900 % 300)?, u16::try_from(serial % 900)?)
 }
 
 /// The statuses of so many more logins.
@@ -434,11 +354,11 @@ fn more_logins(told: &mpsc::Receiver<u16>, logins: usize) -> Result<Vec<u16>, Fa
 
 /// The next process listens before the one before is told to stop. Each comes with nothing known, so that requests wait for STS when it stops.
 fn hand_overs(kube: &Binaries) -> Result<(), Failed> {
-    let aws = Aws::start()?;
+    let aws = aws()?;
     aws.sts.set_delay(Duration::from_millis(10));
     let port = HeldPort::new()?;
     let folder = Arc::new(tempfile::tempdir()?);
-    let config = format!("{}  reusePort: true\n", aws.config());
+    let config = format!("{}  reusePort: true\n", config(&aws));
     let start = || Server::start_on(port.port(), Arc::clone(&folder), &config);
     let mut webhook = start();
     let server = ApiServer::start(kube, Asking { kubeconfig: &webhook.kubeconfig(), version: "v1", cache_ttl: Some("0s") })?;
@@ -458,10 +378,10 @@ fn hand_overs(kube: &Binaries) -> Result<(), Failed> {
 }
 
 fn plain_restart(kube: &Binaries) -> Result<(), Failed> {
-    let aws = Aws::start()?;
+    let aws = aws()?;
     let port = HeldPort::new()?;
     let folder = Arc::new(tempfile::tempdir()?);
-    let start = || Server::start_on(port.port(), Arc::clone(&folder), &aws.config());
+    let start = || Server::start_on(port.port(), Arc::clone(&folder), &config(&aws));
     let webhook = start();
     let server = ApiServer::start(kube, Asking { kubeconfig: &webhook.kubeconfig(), version: "v1", cache_ttl: Some("0s") })?;
     equal(server.log_in(&fresh_token(0)?)?, 200)?;
@@ -475,10 +395,10 @@ fn plain_restart(kube: &Binaries) -> Result<(), Failed> {
 fn cost_of_plain_restarts(kube: &Binaries) -> Result<(), Failed> {
     #[expect(clippy::disallowed_methods, reason = "shown, and judged by nobody")]
     let now = std::time::Instant::now;
-    let aws = Aws::start()?;
+    let aws = aws()?;
     let port = HeldPort::new()?;
     let folder = Arc::new(tempfile::tempdir()?);
-    let start = || Server::start_on(port.port(), Arc::clone(&folder), &aws.config());
+    let start = || Server::start_on(port.port(), Arc::clone(&folder), &config(&aws));
     let mut webhook = Some(start());
     let kubeconfig = folder.path().join("webhook.yaml");
     let server = ApiServer::start(kube, Asking { kubeconfig: &kubeconfig, version: "v1", cache_ttl: Some("0s") })?;

@@ -17,12 +17,12 @@ use rcgen::{
 use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use serde_json::json;
+use serde_json::{Value, json};
 use socket2::{Domain, Protocol, Socket, Type};
 use tempfile::TempDir;
 
 use super::foreign::in_path;
-use super::{Outcome, https};
+use super::{Call, Outcome, https};
 
 /// Longest wait for etcd to say where it listens: a bound, not a measure.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -70,7 +70,8 @@ pub(crate) struct Asking<'a> {
 /// A running kube-apiserver; it ends when this is dropped, and when the test's process does.
 pub(crate) struct ApiServer {
     // Dropped in this order: first the one that needs the other.
-    process: Guarded,
+    process: Option<Guarded>,
+    command: Command,
     _etcd: Guarded,
     _port: HeldPort,
     address: SocketAddr,
@@ -91,7 +92,7 @@ impl ApiServer {
         let mut etcd = Command::new(&binaries.etcd);
         etcd.arg("--data-dir").arg(path("etcd")).args(["--listen-client-urls=http://127.0.0.1:0", "--listen-peer-urls=http://127.0.0.1:0"]);
         etcd.args(["--advertise-client-urls=http://127.0.0.1:0", "--unsafe-no-fsync", "--log-outputs=stderr"]);
-        let (etcd, etcd_says) = Guarded::start(etcd)?;
+        let (etcd, etcd_says) = Guarded::start(&etcd)?;
         let etcd_address = etcd.waits_for(&etcd_says, |line| {
             let (_, rest) = line.split_once(r#""msg":"serving client traffic insecurely"#)?;
             let (_, rest) = rest.split_once(r#""address":""#)?;
@@ -113,13 +114,12 @@ impl ApiServer {
         command.arg(with_path("authentication-token-webhook-config-file", asking.kubeconfig));
         command.arg(format!("--authentication-token-webhook-version={}", asking.version));
         command.args(asking.cache_ttl.map(|ttl| format!("--authentication-token-webhook-cache-ttl={ttl}")));
-        let (process, _) = Guarded::start(command)?;
-
         let ca = path("ca.pem");
         let admin_cert = vec![CertificateDer::from_pem_file(path("admin.pem"))?];
         let admin = https::trusting(&ca).with_client_auth_cert(admin_cert, PrivateKeyDer::from_pem_file(path("admin.key"))?)?;
         let mut server = Self {
-            process,
+            process: None,
+            command,
             _etcd: etcd,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port.port())),
             _port: port,
@@ -128,13 +128,25 @@ impl ApiServer {
             kubectl: binaries.kubectl.clone(),
             folder,
         };
-        server.wait_ready()?;
+        server.start_again()?;
         Ok(server)
+    }
+
+    /// Ends it, and leaves etcd with all that it has stored.
+    pub(crate) fn stop(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it where it was, and waits until it is ready.
+    pub(crate) fn start_again(&mut self) -> Result<(), Failed> {
+        let (process, _) = Guarded::start(&self.command)?;
+        self.process = Some(process);
+        self.wait_ready()
     }
 
     fn wait_ready(&mut self) -> Result<(), Failed> {
         for _ in 0..READY_POLLS {
-            if self.process.has_ended()? {
+            if self.process.as_mut().map_or(Ok(true), Guarded::has_ended)? {
                 break;
             }
             if matches!(https::exchange(&self.admin, self.address, "GET", "/readyz", &[], "", ANSWER_PATIENCE), Ok((200, _))) {
@@ -142,7 +154,7 @@ impl ApiServer {
             }
             std::thread::sleep(READY_PAUSE);
         }
-        Err(format!("kube-apiserver is not ready:\n{}", self.process.log()).into())
+        Err(format!("kube-apiserver is not ready:\n{}", self.log()).into())
     }
 
     /// Asks for what every user may see, with a bearer token; the status of the answer: 200, or 401 where the token was not good enough.
@@ -154,14 +166,50 @@ impl ApiServer {
 
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
-        self.process.log()
+        self.process.as_ref().map(Guarded::log).unwrap_or_default()
     }
 
     /// Runs kubectl with a user whose credentials come from `program`, as kubeconfigs for EKS have it. Its output is what it came to.
     pub(crate) fn kubectl(&self, program: &Exec<'_>, arguments: &[&str]) -> Result<Outcome, Failed> {
-        // A home of its own each time: kubectl keeps what it has discovered there.
-        let home = tempfile::tempdir_in(self.folder.path())?;
         let variables: Vec<_> = program.variables.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+        self.kubectl_as(
+            &json!({"exec": {
+                "apiVersion": program.api_version,
+                "command": program.command,
+                "args": program.arguments,
+                "env": variables,
+                "interactiveMode": "Never",
+            }}),
+            arguments,
+            "",
+        )
+    }
+
+    /// Runs kubectl as an administrator, who needs no webhook; what it prints. `input` is for `-f -`.
+    pub(crate) fn as_admin(&self, arguments: &[&str], input: &str) -> Result<String, Failed> {
+        let Outcome { code, stdout, stderr } = self.kubectl_as(&self.admin_user(), arguments, input)?;
+        if code == 0 { Ok(stdout) } else { Err(format!("kubectl {arguments:?}: {stderr}").into()) }
+    }
+
+    /// A kubeconfig of that administrator.
+    pub(crate) fn admin_kubeconfig(&self) -> io::Result<PathBuf> {
+        let path = self.folder.path().join("admin.kubeconfig");
+        fs::write(&path, self.kubeconfig(&self.admin_user()))?;
+        Ok(path)
+    }
+
+    /// A kubeconfig of a ServiceAccount in `kube-system`.
+    pub(crate) fn kubeconfig_of(&self, account: &str) -> Result<String, Failed> {
+        let token = self.as_admin(&["create", "token", "-n", "kube-system", account], "")?;
+        Ok(self.kubeconfig(&json!({"token": token.trim_end()})))
+    }
+
+    fn admin_user(&self) -> Value {
+        let path = |name: &str| self.folder.path().join(name);
+        json!({"client-certificate": path("admin.pem"), "client-key": path("admin.key")})
+    }
+
+    fn kubeconfig(&self, user: &Value) -> String {
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -169,34 +217,26 @@ impl ApiServer {
                 "server": format!("https://127.0.0.1:{}", self.address.port()),
                 "certificate-authority": self.folder.path().join("ca.pem"),
             }}],
-            "users": [{"name": "test", "user": {"exec": {
-                "apiVersion": program.api_version,
-                "command": program.command,
-                "args": program.arguments,
-                "env": variables,
-                "interactiveMode": "Never",
-            }}}],
+            "users": [{"name": "test", "user": user}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
             "current-context": "test",
         });
+        config.to_string()
+    }
+
+    fn kubectl_as(&self, user: &Value, arguments: &[&str], input: &str) -> Result<Outcome, Failed> {
+        // A home of its own each time: kubectl keeps what it has discovered there.
+        let home = tempfile::tempdir_in(self.folder.path())?;
         let kubeconfig = home.path().join("kubeconfig");
-        fs::write(&kubeconfig, config.to_string())?;
-        let output = Command::new(&self.kubectl)
-            .arg("--kubeconfig")
-            .arg(&kubeconfig)
-            .arg("--request-timeout=60s")
-            .args(arguments)
-            .env_clear()
-            .env("HOME", home.path())
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .envs(env::var_os("PATH").map(|path| ("PATH", path)))
-            .stdin(Stdio::null())
-            .output()?;
-        Ok(Outcome {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout)?,
-            stderr: String::from_utf8(output.stderr)?,
-        })
+        fs::write(&kubeconfig, self.kubeconfig(user))?;
+        let mut call = Call::of(&self.kubectl).argument("--kubeconfig").argument(kubeconfig).argument("--request-timeout=60s");
+        for argument in arguments {
+            call = call.argument(argument);
+        }
+        if let Some(path) = env::var_os("PATH") {
+            call = call.variable("PATH", path);
+        }
+        Ok(call.variable("HOME", home.path()).input(input).run())
     }
 }
 
@@ -274,7 +314,7 @@ const GUARD: &str = r#"exec 3<&0; "$@" </dev/null 3<&- & child=$!; { read -r _ <
 
 impl Guarded {
     /// The process, and the lines that it logs.
-    fn start(command: Command) -> io::Result<(Self, mpsc::Receiver<String>)> {
+    fn start(command: &Command) -> io::Result<(Self, mpsc::Receiver<String>)> {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", GUARD, "sh"]).arg(command.get_program()).args(command.get_args());
         let mut shell = shell.env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;

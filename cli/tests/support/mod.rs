@@ -1,6 +1,7 @@
 //! Runs the binary with a clean environment: no home, no AWS, no machine that would answer for metadata.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod cluster;
 pub(crate) mod foreign;
 pub(crate) mod https;
 pub(crate) mod kube;
@@ -37,13 +38,7 @@ pub(crate) struct Outcome {
 }
 
 pub(crate) fn arngate() -> Call {
-    Call {
-        command: Command::new(env!("CARGO_BIN_EXE_arngate")),
-        program: env!("CARGO_BIN_EXE_arngate").into(),
-        input: Vec::new(),
-        arguments: Vec::new(),
-        variables: vec![("HOME".to_owned(), "/nonexistent".into()), ("AWS_EC2_METADATA_DISABLED".to_owned(), "true".into())],
-    }
+    Call::of(Path::new(env!("CARGO_BIN_EXE_arngate")))
 }
 
 /// With made-up static keys in the environment.
@@ -52,6 +47,17 @@ pub(crate) fn with_keys() -> Call {
 }
 
 impl Call {
+    /// A call of any program.
+    pub(crate) fn of(program: &Path) -> Self {
+        Self {
+            command: Command::new(program),
+            program: program.into(),
+            input: Vec::new(),
+            arguments: Vec::new(),
+            variables: vec![("HOME".to_owned(), "/nonexistent".into()), ("AWS_EC2_METADATA_DISABLED".to_owned(), "true".into())],
+        }
+    }
+
     pub(crate) fn program(mut self, program: &Path) -> Self {
         self.program = program.into();
         self

@@ -49,13 +49,14 @@ pub(crate) fn command(folder: &Path, config: &str, port: u16) -> Command {
         .arg("--config")
         .arg(file)
         .arg("--state-dir")
-        .arg(folder)
-        .env_clear()
-        .env("HOME", "/nonexistent")
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .arg(folder);
+    alone(command)
+}
+
+/// Without the environment of the tests, and with an ear for what it says.
+fn alone(mut command: Command) -> Command {
+    command.env_clear().env("HOME", "/nonexistent").env("AWS_EC2_METADATA_DISABLED", "true");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -79,6 +80,16 @@ impl Server {
     /// Starts it on a port, with the files that a server before it may have left in `folder`.
     pub(crate) fn start_on(port: u16, folder: Arc<TempDir>, config: &str) -> Self {
         Self::spawn(&mut command(folder.path(), config, port), folder)
+    }
+
+    /// Starts `program` as installers do, with the files that are in `folder`, and these arguments beside those that say where they are.
+    pub(crate) fn start_as(program: &Path, folder: Arc<TempDir>, config: &str, arguments: &[&str]) -> Self {
+        let file = folder.path().join("config.yaml");
+        fs::write(&file, config).unwrap();
+        let mut command = Command::new(program);
+        command.arg("server").arg(format!("--config={}", file.display())).arg(format!("--state-dir={}", folder.path().display()));
+        command.args(arguments);
+        Self::spawn(&mut alone(command), folder)
     }
 
     fn spawn(command: &mut Command, folder: Arc<TempDir>) -> Self {

@@ -68,6 +68,30 @@ impl<'a> ArnPattern<'a> {
         PatternShape { partition: self.partition, kind: self.kind }
     }
 
+    /// Its partition.
+    #[must_use]
+    pub const fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// Its account.
+    #[must_use]
+    pub const fn account_id(&self) -> &'a str {
+        self.account_id
+    }
+
+    /// Whether it is for roles; else it is for users.
+    #[must_use]
+    pub const fn is_for_roles(&self) -> bool {
+        matches!(self.kind, Kind::Role)
+    }
+
+    /// What names have to fit.
+    #[must_use]
+    pub const fn name(&self) -> &'a str {
+        self.name
+    }
+
     /// Whether it covers a principal.
     #[must_use]
     pub fn matches(&self, arn: &CanonicalArn<'_>) -> bool {

@@ -85,6 +85,17 @@ impl<'a> UserId<'a> {
         self.id
     }
 
+    /// What has to fit beside it.
+    #[must_use]
+    pub const fn beside(&self) -> Option<Subject<'a>> {
+        match self.beside {
+            Beside::Exact(arn) => Some(Subject::Exact(arn)),
+            Beside::Nothing => None,
+            Beside::Pattern(pattern) => Some(Subject::Pattern(pattern)),
+            Beside::Sso(role) => Some(Subject::Sso(role)),
+        }
+    }
+
     /// Whether it is that of an identity, and what is beside it fits. Unlike in names, upper and lower case count.
     #[must_use]
     pub fn matches(&self, identity: &Identity<'_>) -> bool {
@@ -132,6 +143,18 @@ impl<'a> SsoRole<'a> {
     #[must_use]
     pub const fn permission_set(&self) -> &'a str {
         self.permission_set
+    }
+
+    /// Its account.
+    #[must_use]
+    pub const fn account_id(&self) -> &'a str {
+        self.account_id
+    }
+
+    /// Its partition.
+    #[must_use]
+    pub const fn partition(&self) -> Partition {
+        self.partition
     }
 
     /// Whether an identity is a session of it.

@@ -253,8 +253,7 @@ impl<'a> Held<'a> {
     }
 
     /// Whether it is the same mapping of the same backend, not just an equal one.
-    #[cfg(test)]
-    fn is(self, other: Held<'_>) -> bool {
+    pub(super) fn is(self, other: Held<'_>) -> bool {
         std::ptr::eq(self.record, other.record)
     }
 }

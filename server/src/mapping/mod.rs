@@ -14,6 +14,7 @@ pub mod config_map;
 pub mod crd;
 pub mod dynamic_file;
 mod entry;
+pub mod explain;
 pub mod file;
 pub(crate) mod mode_file;
 mod snapshot;

@@ -8,6 +8,8 @@
 mod add;
 mod aws_auth;
 mod completion;
+mod document;
+mod explain;
 mod init;
 mod inspect;
 mod keys;
@@ -68,6 +70,7 @@ struct Global {
 enum Command {
     Add(add::Add),
     Completion(completion::Completion),
+    Explain(explain::Explain),
     Init(init::Init),
     Inspect(inspect::Inspect),
     Keys(keys::Keys),
@@ -136,6 +139,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, env: &Env) -> E
         },
         Some(Command::Add(command)) => command.run(&context),
         Some(Command::Completion(command)) => command.run(&context),
+        Some(Command::Explain(command)) => command.run(&context),
         Some(Command::Init(command)) => command.run(&context),
         Some(Command::Inspect(command)) => command.run(&context),
         Some(Command::Keys(command)) => command.run(&context),

@@ -23,6 +23,8 @@ const KEYS: [&str; 3] = ["mapRoles", "mapUsers", "mapAccounts"];
 /// The reader of aws-auth, who remembers what was good.
 #[derive(Debug)]
 pub struct AwsAuth {
+    /// What it is called in messages.
+    name: Arc<str>,
     options: Options,
     /// What was last good of each key; none: there was nothing good yet.
     roles: Option<Vec<Entry>>,
@@ -42,15 +44,21 @@ struct Reading {
 impl AwsAuth {
     /// A reader who has not read anything.
     #[must_use]
-    pub const fn new(options: Options) -> Self {
-        Self { options, roles: None, users: None, accounts: None }
+    pub fn new(options: Options) -> Self {
+        Self::in_file(NAME, options)
+    }
+
+    /// The same for one that is in a file.
+    #[must_use]
+    pub fn in_file(name: &str, options: Options) -> Self {
+        Self { name: name.into(), options, roles: None, users: None, accounts: None }
     }
 
     /// Reads the data of the ConfigMap; none: there is no ConfigMap, which is as good as an empty one.
     ///
     /// upstream: `ParseMap` in pkg/mapper/configmap/configmap.go.
     pub fn read(&mut self, data: Option<&BTreeMap<String, String>>) -> Read {
-        let mut reading = Reading { file: NAME.into(), findings: Findings::default(), rejected: 0, stale: false };
+        let mut reading = Reading { file: Arc::clone(&self.name), findings: Findings::default(), rejected: 0, stale: false };
         data.into_iter().flat_map(BTreeMap::keys).for_each(|key| reading.look_at_key(key));
         let text = |key| data.and_then(|data| data.get(key)).map_or("", String::as_str);
         let options = &self.options;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use allocation_counter::measure;
 use arngate_benches::hit::{Hall, contains};
 use arngate_benches::identity::usual;
+use arngate_server::bench::ReviewRequest;
+use arngate_server::bench::{ApiVersion, Extra, User, write_allowed};
 use arngate_server::identity_cache::{Digester, Found, IdentityCache, Settings};
-use arngate_server::review::ReviewRequest;
-use arngate_server::review::{ApiVersion, Extra, User, write_allowed};
 use criterion::{Criterion, criterion_group, criterion_main};
 use prometheus_client::metrics::counter::Counter;
 

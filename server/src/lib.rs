@@ -13,6 +13,8 @@
 
 pub mod app;
 pub mod authenticate;
+#[doc(hidden)]
+pub mod bench;
 pub mod bootstrap;
 pub mod clock;
 pub mod cluster;
@@ -29,7 +31,7 @@ pub mod metrics;
 mod outbound;
 pub mod prover;
 mod rate;
-pub mod review;
+mod review;
 pub mod telemetry;
 pub mod watch;
 mod xml;

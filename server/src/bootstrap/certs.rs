@@ -51,7 +51,7 @@ pub struct ServingCert {
 }
 
 impl ServingCert {
-    /// What rustls serves; see [`http::tls`](crate::http::tls).
+    /// What rustls serves; see `http::tls`.
     #[must_use]
     pub fn certified_key(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.key)

@@ -1,8 +1,8 @@
 //! The outer edge: listeners, TLS, connections, and what a request is answered.
 
 pub mod admin;
-pub mod body;
+pub(crate) mod body;
 pub mod respond;
 pub mod serve;
-pub mod tls;
+pub(crate) mod tls;
 pub mod webhook;

@@ -144,8 +144,8 @@ impl Target {
         if kubeconfig.is_none() && master.is_none() {
             bail!("there is no kubeconfig: name one with --kubeconfig");
         }
-        let context = self.kubeconfig_context.clone().filter(|name| !name.is_empty());
-        Ok(Connection::new(Access { kubeconfig, context, master }))
+        let name = self.kubeconfig_context.clone().filter(|name| !name.is_empty());
+        Ok(Connection::new(Access { kubeconfig, context: name, master, proxy: context.proxy() }))
     }
 
     async fn try_to_make(&self, change: &Change<'_>, connection: &Connection) -> anyhow::Result<Ended> {

@@ -300,7 +300,7 @@ impl Server {
             }
             let threads = app::worker_threads(&value);
             let signer = Arc::new(Ec2Signer::new(value.ec2.role_arn.as_deref(), value.ec2.source_arn.as_deref(), context.env.clone()));
-            let (access, options) = (access(&value.kubernetes), value.mappings.options);
+            let (access, options) = (access(&value.kubernetes, context), value.mappings.options);
             let service = Service::from_config(value, context.proxy(), signer, log.clone());
             let mut service = service.map_err(|error| lines(&error.to_string()))?;
             arngate_kubernetes::add_followers(&mut service.followers, access, options, &service.clock);
@@ -340,8 +340,8 @@ impl Server {
 }
 
 /// The cluster whose aws-auth and custom resources are watched.
-fn access(settings: &KubernetesSettings) -> Access {
-    Access { kubeconfig: settings.kubeconfig.clone(), context: None, master: settings.master.clone() }
+fn access(settings: &KubernetesSettings, context: &Context) -> Access {
+    Access { kubeconfig: settings.kubeconfig.clone(), context: None, master: settings.master.clone(), proxy: context.proxy() }
 }
 
 /// The port of `--dev` unless another is asked for: the server's own.

@@ -10,6 +10,7 @@ use arngate_server::mapping::config_map::AwsAuth;
 use arngate_server::mapping::{Options, Reports};
 use serde::Deserialize;
 
+use crate::Writes;
 use crate::connection::Connection;
 use crate::event::{self, About, Recorder};
 use crate::told::Told;
@@ -40,10 +41,10 @@ impl Object for ConfigMap {
 }
 
 /// Follows aws-auth for ever.
-pub(crate) async fn follow(connection: Arc<Connection>, options: Options, clock: Arc<dyn Clock>, reports: Reports) {
+pub(crate) async fn follow(connection: Arc<Connection>, options: Options, clock: Arc<dyn Clock>, writes: Writes, reports: Reports) {
     let (recorder, sender) = event::recorder(Arc::clone(&connection), clock);
     let mut mappings = Mappings { told: Told::new(reports), reader: Some(AwsAuth::new(options)), options, current: None, recorder };
-    tokio::join!(watch::follow(&connection, COLLECTION, &mut mappings), sender.run());
+    tokio::join!(watch::follow(&connection, COLLECTION, &mut mappings), sender.run(writes));
 }
 
 /// What aws-auth says, and who hears of it.

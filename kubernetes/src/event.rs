@@ -18,6 +18,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::Writes;
 use crate::connection::Connection;
 use crate::request::Content;
 
@@ -140,7 +141,10 @@ fn rfc3339(unix: UnixSeconds) -> Option<String> {
 
 impl Sender {
     /// Sends until nobody notes any more, or it is not permitted.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self, writes: Writes) {
+        if writes == Writes::Nothing {
+            return;
+        }
         while let Some(event) = self.queue.recv().await {
             match self.send(&event).await {
                 Ok(()) => {}
@@ -245,7 +249,7 @@ mod tests {
         let clock = Arc::new(ManualClock::at(UnixSeconds::new(1_795_521_600)));
         let (connection, mut asked) = api_server();
         let (mut recorder, sender) = recorder(Arc::new(connection), Arc::clone(&clock) as Arc<dyn Clock>);
-        let sending = tokio::spawn(sender.run());
+        let sending = tokio::spawn(sender.run(Writes::StatusesAndEvents));
         let findings =
             [finding(Severity::Error, "mapAccounts[0]", 1), finding(Severity::Warning, "mapUsers", 9), finding(Severity::Error, "", 3)];
         recorder.invalid(&ABOUT, findings.iter());

@@ -10,10 +10,16 @@ use arngate_server::telemetry::{Captured, Format, Level, Log};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::SubscriberExt as _;
 
+use crate::Writes;
 use crate::connection::Connection;
 use crate::scripted::{Asked, api_server};
 
 pub(crate) const OPTIONS: Options = Options { partition: Partition::Aws, arn_patterns: false, sso: SsoEntries::Asked };
+
+/// What begins to follow a source.
+pub(crate) trait Begin<F>: Fn(Arc<Connection>, Options, Arc<dyn Clock>, Writes, Reports) -> F + Send + Sync + 'static {}
+
+impl<F, T: Fn(Arc<Connection>, Options, Arc<dyn Clock>, Writes, Reports) -> F + Send + Sync + 'static> Begin<F> for T {}
 
 pub(crate) struct Followed {
     pub(crate) asked: Asked,
@@ -26,11 +32,17 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
-    /// Begins to follow.
-    pub(crate) fn begin<F: Future<Output = ()> + Send + 'static>(
-        mode: BackendMode,
-        follow: impl Fn(Arc<Connection>, Options, Arc<dyn Clock>, Reports) -> F + Send + Sync + 'static,
-    ) -> Self {
+    /// Begins to follow, as a server does.
+    pub(crate) fn begin<F: Future<Output = ()> + Send + 'static>(mode: BackendMode, follow: impl Begin<F>) -> Self {
+        Self::with(mode, Writes::StatusesAndEvents, follow)
+    }
+
+    /// Begins to follow, as who only looks.
+    pub(crate) fn looking<F: Future<Output = ()> + Send + 'static>(mode: BackendMode, follow: impl Begin<F>) -> Self {
+        Self::with(mode, Writes::Nothing, follow)
+    }
+
+    fn with<F: Future<Output = ()> + Send + 'static>(mode: BackendMode, writes: Writes, follow: impl Begin<F>) -> Self {
         let log = Captured::default();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let layer = Log::new(Format::Text, Level::Debug, Arc::clone(&clock), log.clone()).layer();
@@ -40,7 +52,7 @@ impl Followed {
         let (store, metrics) = (Arc::new(Store::new(Policy::of([mode]))), Arc::new(Metrics::new()));
         let mut followers = Followers::default();
         let its_clock = Arc::clone(&clock);
-        followers.insert(mode, move |reports| follow(Arc::clone(&connection), OPTIONS, Arc::clone(&its_clock), reports));
+        followers.insert(mode, move |reports| follow(Arc::clone(&connection), OPTIONS, Arc::clone(&its_clock), writes, reports));
         let mut following = Following::new(followers, Arc::clone(&store), Arc::clone(&metrics), clock);
         following.follow(&[mode]);
         Self { asked, store, metrics, log, mode, _following: following, _subscriber: subscriber }

@@ -21,6 +21,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use crate::Writes;
 use crate::connection::Connection;
 use crate::event::{self, About, Recorder};
 use crate::request::Content;
@@ -77,11 +78,11 @@ fn lenient<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(deserialize
 }
 
 /// Follows the objects for ever.
-pub(crate) async fn follow(connection: Arc<Connection>, options: Options, clock: Arc<dyn Clock>, reports: Reports) {
+pub(crate) async fn follow(connection: Arc<Connection>, options: Options, clock: Arc<dyn Clock>, writes: Writes, reports: Reports) {
     let (recorder, sender) = event::recorder(Arc::clone(&connection), clock);
     let (statuses, writer) = mpsc::channel(QUEUE);
     let mut mappings = Mappings { told: Told::new(reports), options, held: Arc::default(), unwritten: BTreeSet::new(), statuses, recorder };
-    tokio::join!(watch::follow(&connection, COLLECTION, &mut mappings), sender.run(), write_statuses(&connection, writer));
+    tokio::join!(watch::follow(&connection, COLLECTION, &mut mappings), sender.run(writes), write_statuses(&connection, writer, writes));
 }
 
 /// What is held of an object.
@@ -211,7 +212,10 @@ impl Sink for Mappings {
 }
 
 /// Writes statuses until nobody wants any more, or it is not permitted.
-async fn write_statuses(connection: &Connection, mut wanted: mpsc::Receiver<StatusToWrite>) {
+async fn write_statuses(connection: &Connection, mut wanted: mpsc::Receiver<StatusToWrite>, writes: Writes) {
+    if writes == Writes::Nothing {
+        return;
+    }
     while let Some(StatusToWrite { name, canonical_arn }) = wanted.recv().await {
         let Ok(patch) = Content::merge_patch(&json!({"status": {"canonicalARN": canonical_arn}})) else { continue };
         let path = format!("{}/{}/status", COLLECTION.path, escaped(&name));
@@ -314,6 +318,17 @@ mod tests {
         assert!(followed.asked.is_quiet(), "nobody insists");
         assert_eq!(["Alice", "Bob", "Carol"].map(|user| followed.who(user)), ["alice", "bob", "carol"]);
         assert_eq!(followed.told("no statuses are written"), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_only_looks_writes_nothing() {
+        let mut followed = Followed::looking(BackendMode::Crd, follow);
+        let objects = [object("alice", 1, 1, "Alice", None), json!({"metadata": {"name": "odd"}})];
+        followed.asked.next().await.answer(200, &list(2, &objects)).await;
+        let watch = followed.asked.next().await;
+        sleep(SETTLED).await;
+        assert!(watch.is_watch() && followed.asked.is_quiet());
+        assert_eq!((followed.who("Alice").as_str(), followed.told("written")), ("alice", 0));
     }
 
     #[tokio::test(start_paused = true)]

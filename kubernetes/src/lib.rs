@@ -38,14 +38,24 @@ pub use config_map::{AwsAuthText, Written, difference};
 pub use connection::{Access, Connection};
 pub use trouble::Trouble;
 
+/// What those who follow a source may write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Writes {
+    /// Nothing: for whoever only looks.
+    Nothing,
+    /// What a server does: the statuses of custom resources, and Events about what cannot be read.
+    StatusesAndEvents,
+}
+
 /// Has the modes EKSConfigMap and CRD followed through one connection, which is made when one of them is first in force.
-pub fn add_followers(followers: &mut Followers, access: Access, options: Options, clock: &Arc<dyn Clock>) {
+pub fn add_followers(followers: &mut Followers, access: Access, options: Options, clock: &Arc<dyn Clock>, writes: Writes) {
     let connection = Arc::new(Connection::new(access));
     let (aws_auth, its_clock) = (Arc::clone(&connection), Arc::clone(clock));
     followers.insert(BackendMode::EksConfigMap, move |reports| {
-        aws_auth::follow(Arc::clone(&aws_auth), options, Arc::clone(&its_clock), reports)
+        aws_auth::follow(Arc::clone(&aws_auth), options, Arc::clone(&its_clock), writes, reports)
     });
     let clock = Arc::clone(clock);
-    followers
-        .insert(BackendMode::Crd, move |reports| identity_mapping::follow(Arc::clone(&connection), options, Arc::clone(&clock), reports));
+    followers.insert(BackendMode::Crd, move |reports| {
+        identity_mapping::follow(Arc::clone(&connection), options, Arc::clone(&clock), writes, reports)
+    });
 }

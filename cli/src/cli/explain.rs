@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use arngate_core::arn::{Arn, Principal};
 use arngate_core::mapping::Subject;
 use arngate_core::{Identity, Partition};
-use arngate_kubernetes::Access;
+use arngate_kubernetes::{Access, Writes};
 use arngate_server::clock::{Clock, SystemClock};
 use arngate_server::config::{self, Loaded, MappingSettings, Overrides};
 use arngate_server::mapping::config_map::AwsAuth;
@@ -226,8 +226,9 @@ impl Explain {
             kubeconfig: self.kubeconfig.clone().or(config.kubernetes.kubeconfig),
             context: self.kubeconfig_context.clone(),
             master: config.kubernetes.master,
+            proxy: context.proxy(),
         };
-        arngate_kubernetes::add_followers(&mut followers, access, options, &clock);
+        arngate_kubernetes::add_followers(&mut followers, access, options, &clock, Writes::Nothing);
         let missing: Vec<_> = store.current().missing().collect();
         for mode in missing.iter().filter(|mode| matches!(mode, BackendMode::EksConfigMap | BackendMode::Crd)) {
             sources.push((*mode, "the cluster".to_owned()));

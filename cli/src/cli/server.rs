@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arngate_kubernetes::Access;
+use arngate_kubernetes::{Access, Writes};
 use arngate_server::app::{self, Service};
 use arngate_server::config::{self, KubernetesSettings, Loaded, Overrides};
 use arngate_server::dev::{self, Dev};
@@ -303,7 +303,7 @@ impl Server {
             let (access, options) = (access(&value.kubernetes, context), value.mappings.options);
             let service = Service::from_config(value, context.proxy(), signer, log.clone());
             let mut service = service.map_err(|error| lines(&error.to_string()))?;
-            arngate_kubernetes::add_followers(&mut service.followers, access, options, &service.clock);
+            arngate_kubernetes::add_followers(&mut service.followers, access, options, &service.clock, Writes::StatusesAndEvents);
             run_on(Some(threads), async {
                 let running = service.bind().await.map_err(one)?;
                 if let Some(address) = running.admin_address() {

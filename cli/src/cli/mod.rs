@@ -13,6 +13,7 @@ mod explain;
 mod init;
 mod inspect;
 mod keys;
+mod lint;
 mod remove;
 mod server;
 mod token;
@@ -74,6 +75,7 @@ enum Command {
     Init(init::Init),
     Inspect(inspect::Inspect),
     Keys(keys::Keys),
+    Lint(lint::LintCommand),
     Remove(remove::Remove),
     Server(Box<server::Server>),
     Token(token::Token),
@@ -143,6 +145,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, env: &Env) -> E
         Some(Command::Init(command)) => command.run(&context),
         Some(Command::Inspect(command)) => command.run(&context),
         Some(Command::Keys(command)) => command.run(&context),
+        Some(Command::Lint(command)) => command.run(&context),
         Some(Command::Remove(command)) => command.run(&context),
         Some(Command::Server(command)) => command.run(&context),
         Some(Command::Token(command)) => command.run(&context),

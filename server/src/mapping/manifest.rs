@@ -7,11 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::crd::IdentityMapping;
+use super::lint::KEYS;
 use crate::document::tree::{Node, Value};
 use crate::document::{Errors, Place, Position, tree};
-
-/// Keys of aws-auth. Whoever exports all ConfigMaps of a cluster has others among them.
-const KEYS: [&str; 3] = ["mapRoles", "mapUsers", "mapAccounts"];
 
 /// What a file holds.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +27,8 @@ pub struct Texts {
     pub data: BTreeMap<String, String>,
     /// Where those begin that are in quotes and have lines: these lines are not the file's.
     quoted: BTreeMap<String, usize>,
+    /// How far those are indented that are not.
+    indented: BTreeMap<String, usize>,
 }
 
 /// An object `IAMIdentityMapping`.
@@ -59,17 +59,14 @@ impl Texts {
     #[must_use]
     pub fn in_file(&self, place: Place) -> Place {
         let Place::File { file, position: Some(position), key } = place else { return place };
-        let first = self
-            .quoted
-            .iter()
-            .find(|(name, _)| key.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.'])));
-        match first {
-            Some((_, first)) => {
-                let line = position.line.saturating_sub(*first).saturating_add(1);
-                Place::File { file, position: Some(Position { line: *first, column: 1 }), key: format!("{key} (line {line} of the text)") }
-            }
-            None => Place::File { file, position: Some(position), key },
+        let is_in = |name: &str| key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']));
+        if let Some((_, first)) = self.quoted.iter().find(|(name, _)| is_in(name)) {
+            let line = position.line.saturating_sub(*first).saturating_add(1);
+            let key = format!("{key} (line {line} of the text)");
+            return Place::File { file, position: Some(Position { line: *first, column: 1 }), key };
         }
+        let indent = self.indented.iter().find(|(name, _)| is_in(name)).map_or(0, |(_, indent)| *indent);
+        Place::File { file, position: Some(Position { column: position.column.saturating_add(indent), ..position }), key }
     }
 }
 
@@ -94,6 +91,21 @@ pub fn read(file: &Arc<str>, bytes: &[u8]) -> Result<Option<Manifest>, Errors> {
 }
 
 impl Manifest {
+    /// The place in the file of a place in one of its objects `IAMIdentityMapping`.
+    #[must_use]
+    pub fn in_file(&self, file: &Arc<str>, place: Place) -> Place {
+        let Place::File { file: of, key, .. } = &place else { return place };
+        let object = of.split_once('/').and_then(|(_, name)| self.objects.iter().find(|object| object.name == name));
+        object.map_or_else(
+            || place.clone(),
+            |object| Place::File {
+                file: Arc::clone(file),
+                position: Some(object.position),
+                key: [object.name.as_str(), key].join(" ").trim_end().to_owned(),
+            },
+        )
+    }
+
     fn take(&mut self, object: &Node, lines: &[&[u8]]) {
         let name = get(object, "metadata").and_then(|metadata| get(metadata, "name")).and_then(text).unwrap_or_default();
         match get(object, "kind").and_then(text) {
@@ -111,6 +123,10 @@ impl Manifest {
                     let (first, is_quoted) = first_line(&entry.node, content, lines);
                     if is_quoted && content.trim_end().contains('\n') {
                         texts.quoted.insert(entry.written.clone(), first);
+                    } else {
+                        // Of a text in quotes the first character is behind the quote.
+                        let indent = entry.node.position.column.saturating_sub(1).saturating_add(usize::from(is_quoted));
+                        texts.indented.insert(entry.written.clone(), indent);
                     }
                     texts.data.insert(entry.written.clone(), format!("{}{content}", "\n".repeat(first.saturating_sub(1))));
                 }
@@ -187,14 +203,14 @@ mod tests {
         let block = "apiVersion: v1\ndata:\n  mapAccounts: |\n\n    - 12\n  mapRoles: |-\n    - rolearn: arn:aws:iam::111122223333:role/node\n      user: node\n    - role\n\
             kind: ConfigMap\nmetadata:\n  name: aws-auth\n";
         insta::assert_snapshot!(found(block), @r#"
-        export.yaml:5: mapAccounts[0]: expected 12 digits, found "12"
+        export.yaml:5: mapAccounts[0]: expected 12 digits
         export.yaml:9: mapRoles[1]: expected a map, found text
-        export.yaml:8: mapRoles[0]: unknown key "user"; did you mean userid?
+        export.yaml:8: mapRoles[0]: unknown key "user"
         "#);
         let json = "{\"kind\": \"List\",\n \"items\": [{\"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"aws-auth\"},\n \"data\":\n  {\"mapRoles\": \"- rolearn: arn:aws:iam::111122223333:role/node\\n  user: node\\n\",\n   \"mapUsers\": \"[12]\"}}]}";
         insta::assert_snapshot!(found(json), @r#"
         export.yaml:5: mapUsers[0]: expected a map, found text
-        export.yaml:4: mapRoles[0] (line 2 of the text): unknown key "user"; did you mean userid?
+        export.yaml:4: mapRoles[0] (line 2 of the text): unknown key "user"
         "#);
     }
 

@@ -221,8 +221,8 @@ impl Drop for Misbehaving {
 #[test]
 fn a_target_that_misbehaves_is_counted_in_the_result() {
     for (behaviour, outcome, told) in [
-        ("close", "cut-off", "20 × "),
-        ("reset", "cut-off", "20 × "),
+        ("close", "cut-off", "cut-off          20 (100.00 %)"),
+        ("reset", "cut-off", "cut-off          20 (100.00 %)"),
         ("garbage", "malformed", "20 × not a TokenReview in JSON"),
         ("oversize=104857600", "malformed", "20 × the answer is larger than 1 MiB"),
         ("hang", "timed-out", "20 × no answer within 10ms"),

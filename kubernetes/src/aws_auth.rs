@@ -197,7 +197,12 @@ mod tests {
         watch.say("DELETED", config_map(2, &user("Alice"))).await;
         sleep(SETTLED).await;
         assert_eq!(followed.who("Alice"), "not mapped");
+        // Made and deleted before it was even looked at.
         watch.say("ADDED", config_map(3, &user("Alice"))).await;
+        watch.say("DELETED", config_map(4, &user("Alice"))).await;
+        sleep(SETTLED).await;
+        assert_eq!(followed.who("Alice"), "not mapped");
+        watch.say("ADDED", config_map(5, &user("Alice"))).await;
         sleep(SETTLED).await;
         assert_eq!(followed.who("Alice"), "Alice");
         // The API server goes away, and the ConfigMap meanwhile.
@@ -216,10 +221,10 @@ mod tests {
     async fn the_same_trouble_is_told_once_and_counted_each_time() {
         let mut followed = begin();
         let denied = json!({"kind": "Status", "message": "configmaps is forbidden"});
+        followed.asked.next().await.refuse();
         for _ in 0..5 {
             followed.asked.next().await.answer(403, &denied).await;
         }
-        followed.asked.next().await.refuse();
         let question = followed.asked.next().await;
         assert_eq!((followed.told("configmaps is forbidden"), followed.told("connection refused")), (1, 1));
         assert_eq!(followed.metric("aws_iam_authenticator_configmap_watch_failures_total").as_deref(), Some("6"));

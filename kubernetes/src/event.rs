@@ -3,7 +3,6 @@
 //! An Event names places and never what stands there: who may read Events need not be allowed to read mappings. However often a source changes, few are sent:
 //! [`Budget`]. They are never needed: where they are not permitted there are none.
 
-use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,19 +177,17 @@ impl Sender {
 struct Budget {
     left: u32,
     counted_from: Duration,
-    sent: VecDeque<(u64, Duration)>,
+    /// No more than are admitted in [`SAME_AGAIN`]: 65.
+    sent: Vec<(u64, Duration)>,
 }
 
 const BURST: u32 = 5;
 const EACH: Duration = Duration::from_secs(10);
 const SAME_AGAIN: Duration = Duration::from_mins(10);
 
-/// How many are remembered.
-const SENT: usize = 64;
-
 impl Budget {
     const fn new(now: Duration) -> Self {
-        Self { left: BURST, counted_from: now, sent: VecDeque::new() }
+        Self { left: BURST, counted_from: now, sent: Vec::new() }
     }
 
     fn admits(&mut self, hash: u64, now: Duration) -> bool {
@@ -207,10 +204,7 @@ impl Budget {
         }
         let Some(left) = self.left.checked_sub(1) else { return false };
         self.left = left;
-        if self.sent.len() == SENT {
-            self.sent.pop_front();
-        }
-        self.sent.push_back((hash, now));
+        self.sent.push((hash, now));
         true
     }
 }
@@ -241,7 +235,9 @@ mod tests {
         assert_eq!(admitted(&mut budget, 5..100, secs(500)), 5, "however long it was quiet");
         assert_eq!(admitted(&mut budget, 100..200, secs(525)), 2);
         assert_eq!(admitted(&mut budget, 0..5, secs(601)), 5, "the same, after a while");
-        assert!(budget.sent.len() <= SENT);
+        let all = (1_000..3_000_u64).filter(|secs_after| budget.admits(*secs_after, secs(700 + secs_after)));
+        assert_eq!(all.count(), 204, "a burst, and one in ten seconds");
+        assert!(budget.sent.len() <= 65, "{}", budget.sent.len());
     }
 
     #[tokio::test]

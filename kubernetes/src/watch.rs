@@ -426,6 +426,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_watch_does_not_swallow_what_came_before_it() {
+        let (heard, mut asked) = begin();
+        list_of(&mut asked, 1, &[]).await;
+        let mut watch = watch_from(&mut asked, "1").await.stream();
+        watch.say("ADDED", thing("one", 2, 1)).await;
+        drop(watch);
+        let _watch = watch_from(&mut asked, "2").await;
+        assert_eq!(heard.take(), ["all: ", "published", "one=1", "published"]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn changes_that_never_settle_are_published_now_and_then() {
         let (heard, mut asked) = begin();
         list_of(&mut asked, 1, &[]).await;

@@ -40,6 +40,8 @@ fn main() -> ExitCode {
         kube().trial("what_cannot_be_read_is_told_as_an_event_and_locks_nobody_out", bad_source),
         kube().trial("add_and_remove_write_aws_auth", add_and_remove),
         kube().trial("whoever_is_slower_tries_again", conflicts),
+        // Prints figures, and judges none.
+        kube().trial("what_following_a_cluster_takes", what_it_takes).with_ignored_flag(true),
         kube().trial("the_argument_lists_of_installers_start_and_serve", installers),
         with("reference", "aws-iam-authenticator")
             .trial("the_reference_s_client_logs_in", |(kube, program)| other_client(kube, program, &["token", "-i", CLUSTER_ID])),
@@ -474,7 +476,45 @@ fn conflicts(kube: &Binaries) -> Result<(), Failed> {
     equal(roles, vec!["R0", "R1", "R2", "R3"])
 }
 
-/// The lists of CONTRACT of kOps and EKS Anywhere, but for the folders, which only a container has.
+/// Prints what a webhook takes that follows a cluster, beside one that follows none.
+fn what_it_takes(kube: &Binaries) -> Result<(), Failed> {
+    const MAPPINGS: usize = 500;
+    let bob = iam_user("Bob")?;
+    let aws = Aws::knowing([bob.clone()])?;
+    let (modes, mapped) = ("EKSConfigMap, CRD", in_file("Bob"));
+    let without = Webhook::start(&aws, "MountedFile", &mapped)?;
+    let server = ApiServer::start(kube, Asking { kubeconfig: &without.server.kubeconfig(), version: "v1", cache_ttl: None })?;
+    let with = Webhook::start(&aws, modes, "")?;
+    with.install(&server)?;
+    let show = |what: &str| -> Result<(), Failed> {
+        let [[without, _], [with, most]] = [without.server.memory_kib()?, with.server.memory_kib()?];
+        println!("{what}: {without} KiB without, {with} KiB with {modes} ({most} at most)");
+        Ok(())
+    };
+    until(PATIENCE, &NOT_MAPPED.to_owned(), || with.answer(&bob))?;
+    equal(without.answer(&bob)?.as_str(), "file:Bob")?;
+    show("nobody is mapped")?;
+    let names: Vec<_> = (0..MAPPINGS).map(|index| format!("user-{index}")).chain(["Bob".to_owned()]).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    apply(&server, &aws_auth(&names))?;
+    until(PATIENCE, &"aws-auth:Bob".to_owned(), || with.answer(&bob))?;
+    show(&format!("{MAPPINGS} users in aws-auth"))?;
+    let objects: Vec<_> = names.iter().map(|name| custom_resource(name)).collect();
+    server.as_admin(&["create", "-f", "-"], &json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string())?;
+    let written = ["get", "iamidentitymapping", "user-499", "-o", "jsonpath={.status.canonicalARN}"];
+    until(PATIENCE * 4, &true, || Ok(!server.as_admin(&written, "")?.is_empty()))?;
+    show(&format!("and {MAPPINGS} objects, their statuses written"))?;
+    let entry =
+        |index: &usize| format!("- userarn: arn:aws:iam::123456789012:user/{index}-{:x<64}\n  username: u{index}\n  groups: [devs]\n", "");
+    let mut large = aws_auth(&[]);
+    large["data"]["mapUsers"] = (0..6_500).map(|index| entry(&index)).collect::<String>().into();
+    println!("{} bytes in aws-auth", large["data"]["mapUsers"].as_str().map_or(0, str::len));
+    server.as_admin(&["replace", "-f", "-"], &large.to_string())?;
+    until(PATIENCE, &"crd:Bob".to_owned(), || with.answer(&bob))?;
+    show("as much in aws-auth as it takes")
+}
+
+/// The lists of kOps and EKS Anywhere, but for the folders, which only a container has.
 fn installers(kube: &Binaries) -> Result<(), Failed> {
     let bob = iam_user("Bob")?;
     let aws = Aws::knowing([bob.clone()])?;

@@ -121,6 +121,10 @@ impl Lines<'_> {
             if let Some(end) = end {
                 let line = self.buffer.split_to(end).freeze();
                 self.buffer.advance(1);
+                if self.buffer.is_empty() {
+                    // A large line must not hold its room for as long as the watch lives.
+                    self.buffer = BytesMut::new();
+                }
                 return Ok(Some(line));
             }
             match self.body.frame().await {

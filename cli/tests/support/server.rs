@@ -133,6 +133,16 @@ impl Server {
         self.request("POST", "/authenticate?timeout=30s", &body)
     }
 
+    /// What the system says of its memory, as `VmRSS` and `VmHWM` in KiB.
+    pub(crate) fn memory_kib(&self) -> std::io::Result<[u64; 2]> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let value = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.trim_matches(|c: char| !c.is_ascii_digit()).parse().ok()).unwrap_or_default()
+        };
+        Ok([value("VmRSS:"), value("VmHWM:")])
+    }
+
     /// Tells it to stop, and waits until it has; its exit code.
     pub(crate) fn stop(mut self) -> Option<i32> {
         let id = self.child.id().to_string();

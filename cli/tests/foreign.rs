@@ -18,7 +18,7 @@ use arngate_loadtest::credential::Credential;
 use arngate_loadtest::sts::{Config, FakeSts};
 use libtest_mimic::{Arguments, Failed};
 
-use self::support::foreign::{Foreign, in_path};
+use self::support::foreign::{Foreign, in_path, reference};
 use self::support::server::{MAPPINGS, Server, with_sts};
 use self::support::{ACCESS_KEY_ID, SECRET, arngate, token_url};
 
@@ -47,13 +47,6 @@ fn main() -> ExitCode {
     }));
     trials.push(python.trial("a_token_of_botocore_logs_in", |program| logs_in(|keys| run(program, ["-c", BOTOCORE], keys))));
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-fn reference() -> Option<PathBuf> {
-    match env::var_os("ARNGATE_REFERENCE").filter(|path| !path.is_empty()) {
-        Some(path) => Some(PathBuf::from(path)).filter(|path| path.is_file()),
-        None => in_path("aws-iam-authenticator"),
-    }
 }
 
 fn python_with_botocore() -> Option<PathBuf> {

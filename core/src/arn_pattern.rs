@@ -64,8 +64,11 @@ impl<'a> ArnPattern<'a> {
 
     /// All of it but its text, for whoever keeps that somewhere else and does not want to read it again for each match.
     #[must_use]
-    pub const fn shape(&self) -> PatternShape {
-        PatternShape { partition: self.partition, kind: self.kind }
+    pub fn shape(&self) -> PatternShape {
+        // `arn:` partition `:iam::` account `:` and `role/` or `user/`.
+        let before = ["arn:", self.partition.name(), ":iam::", self.account_id, ":", "role/"].map(str::len);
+        let name_start = u8::try_from(before.into_iter().sum::<usize>()).unwrap_or(u8::MAX);
+        PatternShape { partition: self.partition, kind: self.kind, name_start }
     }
 
     /// Its partition.
@@ -110,16 +113,18 @@ impl<'a> ArnPattern<'a> {
 pub struct PatternShape {
     partition: Partition,
     kind: Kind,
+    /// Where the name begins; no partition has so long a name that it would not fit.
+    name_start: u8,
 }
 
 impl PatternShape {
     /// The pattern of the same text as before; none, or another one, for any other text.
     #[must_use]
     pub fn over(self, text: &str) -> Option<ArnPattern<'_>> {
-        let (head, name) = text.split_once('/')?;
-        // `arn:aws:iam::123456789012:role`: the account is what stands before the last colon.
-        let (front, _) = head.rsplit_once(':')?;
-        let (_, account_id) = front.split_at_checked(front.len().checked_sub(ACCOUNT_ID_DIGITS)?)?;
+        let name_start = usize::from(self.name_start);
+        let name = text.get(name_start..)?;
+        let account_end = name_start.checked_sub(":role/".len())?;
+        let account_id = text.get(account_end.checked_sub(ACCOUNT_ID_DIGITS)?..account_end)?;
         Some(ArnPattern { partition: self.partition, account_id, kind: self.kind, name })
     }
 }

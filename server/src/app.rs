@@ -198,9 +198,11 @@ impl Service {
         let max_ahead_secs = u32::try_from(config.clock_skew.as_secs()).unwrap_or(u32::MAX);
         let realm = Realm::new(&config.cluster_id, config.partition, None, max_ahead_secs, chain)?.with_own_region(own_region);
 
-        let config = Arc::new(config);
+        let mut config = config;
         let mappings = Arc::new(Store::new(config.mappings.policy.clone()));
-        mappings.publish(BackendMode::MountedFile, Arc::clone(&config.mappings.mounted));
+        // What it holds is replaced with the file, and should go then.
+        mappings.publish(BackendMode::MountedFile, std::mem::take(&mut config.mappings.mounted));
+        let config = Arc::new(config);
         let mut followers = Followers::default();
         if let Some(settings) = config.mappings.dynamic_file.clone() {
             followers.insert(BackendMode::DynamicFile, dynamic_file::follower(settings, config.mappings.options));

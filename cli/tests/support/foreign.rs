@@ -31,6 +31,14 @@ fn is_required(name: &str) -> bool {
     env::var("ARNGATE_REQUIRE").is_ok_and(|list| list.split(',').any(|required| required.trim() == name))
 }
 
+/// The reference's program.
+pub(crate) fn reference() -> Option<PathBuf> {
+    match env::var_os("ARNGATE_REFERENCE").filter(|path| !path.is_empty()) {
+        Some(path) => Some(PathBuf::from(path)).filter(|path| path.is_file()),
+        None => in_path("aws-iam-authenticator"),
+    }
+}
+
 /// The first program of that name in `PATH`.
 pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;

@@ -344,6 +344,12 @@ impl fmt::Debug for Backend {
     }
 }
 
+impl Default for Backend {
+    fn default() -> Self {
+        Self::new(Vec::new(), HashSet::new())
+    }
+}
+
 impl Backend {
     /// A backend with mappings in the order in which they count: of patterns the first wins, of all others the last.
     #[must_use]

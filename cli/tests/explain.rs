@@ -86,6 +86,34 @@ fn an_export_alone_will_do_and_what_ec2_would_say_can_be_said() {
 }
 
 #[test]
+fn a_dynamic_file_is_read_by_the_server_s_own_follower() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, config) = (folder.path().join("dynamic.json"), folder.path().join("config.yaml"));
+    let mapping = r#"{"rolearn": "arn:aws:iam::123456789012:role/Admin", "userid": "AROAADMIN", "username": "admin"}"#;
+    std::fs::write(&file, format!(r#"{{"LastUpdatedDateTime": "1", "Version": "1", "mapRoles": [{mapping}]}}"#)).unwrap();
+    let settings = format!("server:\n  backendMode: DynamicFile\n  dynamicfilepath: {}\n  dynamicfileUserIDStrict: true\n", file.display());
+    std::fs::write(&config, settings).unwrap();
+    let explain = |line: &str| {
+        arngate()
+            .arguments("explain --arn arn:aws:iam::123456789012:role/Admin")
+            .arguments(line)
+            .argument("--config")
+            .argument(&config)
+            .run()
+    };
+    let found = explain("--live --user-id AROAADMIN").stdout;
+    assert!(
+        found.contains("id AROAADMIN of arn:aws:iam::123456789012:role/Admin: decides: \"admin\"")
+            && found.contains("let in by DynamicFile"),
+        "{found}"
+    );
+    let another = explain("--live --user-id AROAOTHER").stdout;
+    assert!(another.contains("another unique id: AROAADMIN") && another.contains("denied: no rule is for it"), "{another}");
+    let not_live = explain("").stdout;
+    assert!(not_live.contains("1. DynamicFile (nowhere): not loaded") && not_live.contains("not known (503)"), "{not_live}");
+}
+
+#[test]
 fn what_cannot_be_explained_is_one_clear_line() {
     let said = |arguments: &str, input: &str| {
         let outcome = arngate().arguments(arguments).input(input).run();

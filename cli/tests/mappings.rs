@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         kube().trial("of_all_backends_the_first_in_order_counts", every_order),
         kube().trial("what_cannot_be_read_is_told_as_an_event_and_locks_nobody_out", bad_source),
         kube().trial("add_and_remove_write_aws_auth", add_and_remove),
+        kube().trial("explain_and_lint_read_a_cluster", explain_and_lint),
         kube().trial("whoever_is_slower_tries_again", conflicts),
         // Prints figures, and judges none.
         kube().trial("what_following_a_cluster_takes", what_it_takes).with_ignored_flag(true),
@@ -373,6 +374,43 @@ fn bad_source(kube: &Binaries) -> Result<(), Failed> {
     equal(told.contains("secret"), false)?;
     equal(webhook.answer(&bob)?.as_str(), "aws-auth:Bob")?;
     equal(server.log_in(&token(&bob))?, 200)
+}
+
+/// `explain --live` sees what a server would, and `lint` takes what kubectl prints.
+fn explain_and_lint(kube: &Binaries) -> Result<(), Failed> {
+    let (server, _webhook, kubeconfig) = cluster(kube)?;
+    install(&server)?;
+    let mut config_map = aws_auth(&["Bob"]);
+    config_map["data"]["mapRoles"] = "# nodes\n- rolearn: arn:aws:iam::123456789012:role/Node\n  user: node\n".into();
+    apply(&server, &config_map)?;
+    apply(&server, &custom_resource("Carol"))?;
+    let explain = |name: &str| -> Result<Value, Failed> {
+        let line = format!("explain --live -o json --backend-mode EKSConfigMap,CRD --arn arn:aws:iam::123456789012:user/{name}");
+        let outcome = as_administrator(&kubeconfig, &line, "");
+        equal(outcome.code, 0)?;
+        Ok(serde_json::from_str(&outcome.stdout)?)
+    };
+    for (name, username, extents) in
+        [("Bob", "aws-auth:Bob", ["rule-decides", "not-reached"]), ("Carol", "crd:Carol", ["nothing-for-it", "rule-decides"])]
+    {
+        let told = explain(name)?;
+        equal((&told["outcome"]["result"], &told["outcome"]["username"]), (&json!("mapped"), &json!(username)))?;
+        equal([&told["backends"][0]["extent"], &told["backends"][1]["extent"]], [&json!(extents[0]), &json!(extents[1])])?;
+        equal(&told["backends"][0]["source"], &json!("the cluster"))?;
+    }
+    equal(&explain("Mallory")?["outcome"]["result"], &json!("not-mapped"))?;
+
+    for format in ["yaml", "json"] {
+        let export = server.as_admin(&["get", "configmap,iamidentitymapping", "-A", "-o", format], "")?;
+        let outcome = arngate().arguments("lint -").input(export.clone()).run();
+        equal((outcome.code, outcome.stdout.contains("unknown key \"user\"")), (1, true))?;
+        if format == "yaml" {
+            let line = export.lines().position(|line| line.trim() == "user: node").map(|index| index + 1);
+            let told = format!("<stdin>:{}: warning: mapRoles[0]: unknown key", line.unwrap_or_default());
+            equal((outcome.stdout.contains(&told), line.is_some()), (true, true))?;
+        }
+    }
+    Ok(())
 }
 
 /// What `arngate` with these arguments came to, as an administrator of the cluster.

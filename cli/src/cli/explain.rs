@@ -173,6 +173,9 @@ impl Explain {
         let Loaded { value: config, .. } =
             config::load(&overrides, &context.environment()).map_err(|errors| anyhow::anyhow!("{errors}"))?;
         let MappingSettings { mut policy, mounted, options, dynamic_file, .. } = config.mappings.clone();
+        if config.mappings.modes_path.is_some() && self.backend_mode.is_empty() {
+            complain("Warning: server.dynamicBackendModePath may put other backend modes in force: --backend-mode says which");
+        }
         let exported = [(BackendMode::EksConfigMap, self.aws_auth.is_some()), (BackendMode::Crd, self.crd.is_some())];
         if !has_config && self.backend_mode.is_empty() {
             let modes: Vec<_> = exported.iter().filter(|(_, given)| *given).map(|(mode, _)| *mode).collect();

@@ -671,7 +671,7 @@ impl<'a> Reader<'a> {
         let ignored =
             [("AWS_ENDPOINT_URL", &self.environment.aws_endpoint_url), ("AWS_ENDPOINT_URL_STS", &self.environment.aws_endpoint_url_sts)];
         for text in ignored.into_iter().filter_map(|(name, value)| variable(name, value.as_ref())) {
-            self.findings.warn(text.place, "is for clients, and the server ignores it: use server.sts.endpoints");
+            self.findings.warn(text.place, "is for clients, and tokens are not proved there: use server.sts.endpoints");
         }
     }
 }

@@ -651,8 +651,8 @@ server:
     let environment =
         Environment { aws_endpoint_url: some("https://x"), aws_endpoint_url_sts: some("https://y"), ..Environment::default() };
     insta::assert_snapshot!(told(load("clusterID: a", &Overrides::default(), &environment).unwrap().warnings), @r#"
-    AWS_ENDPOINT_URL: is for clients, and the server ignores it: use server.sts.endpoints
-    AWS_ENDPOINT_URL_STS: is for clients, and the server ignores it: use server.sts.endpoints
+    AWS_ENDPOINT_URL: is for clients, and tokens are not proved there: use server.sts.endpoints
+    AWS_ENDPOINT_URL_STS: is for clients, and tokens are not proved there: use server.sts.endpoints
     "#);
     let sts_only = Overrides { provers: vec!["sts".into()], offline_bundle: some("/nonexistent"), ..Overrides::default() };
     insta::assert_snapshot!(told(load("clusterID: a", &sts_only, &Environment::default()).unwrap().warnings), @"--offline-bundle: has no effect, for offline is not among server.provers");

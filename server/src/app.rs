@@ -719,9 +719,98 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
+    use arngate_core::{Identity, Partition};
+
     use super::*;
+    use crate::config::{self, Environment, Overrides};
     use crate::dev::Dev;
+    use crate::mapping::Outcome as LookUp;
     use crate::telemetry::{Format, Level};
+
+    /// A key and a certificate for `localhost`, as PEM.
+    fn certificate() -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn bundle(key: u8) -> String {
+        use base64::Engine as _;
+        let key = base64::engine::general_purpose::STANDARD.encode([key; 32]);
+        format!(
+            "apiVersion: arngate/v1alpha1\nkind: SigningKeyBundle\nprincipals:\n- accessKeyID: AKIAIOSFODNN7EXAMPLE\n  arn: arn:aws:iam::123456789012:user/edge\n  \
+             userID: AIDAEXAMPLE\n  signingKeys:\n  - {{date: \"20261124\", region: us-east-1, key: \"{key}\"}}\n"
+        )
+    }
+
+    #[tokio::test]
+    async fn every_file_is_read_again_when_it_has_changed_and_a_broken_one_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let write = |name: &str, text: &str| {
+            std::fs::write(at(name), text).unwrap();
+            #[cfg(unix)]
+            std::fs::set_permissions(at(name), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        };
+        let config = |username: &str| {
+            let path = folder.path().display();
+            format!(
+                "clusterID: prod\nserver:\n  port: 0\n  stateDir: {path}\n  kubeconfigPregenerated: true\n  admin: {{address: '127.0.0.1:0'}}\n  provers: [offline]\n  \
+                 offline: {{bundle: {path}/keys.yaml}}\n  clientCAFile: {path}/ca.pem\n  clientNames: [kube-apiserver]\n  mapUsers:\n  - \
+                 {{userarn: 'arn:aws:iam::123456789012:user/edge', username: '{username}'}}\n"
+            )
+        };
+        let write_certificate = |certificate: &str, key: &str| {
+            let (pem, secret) = self::certificate();
+            write(certificate, &pem);
+            write(key, &secret);
+        };
+        write("config.yaml", &config("before"));
+        write("keys.yaml", &bundle(1));
+        write_certificate("ca.pem", "ca-key.pem");
+        write_certificate("cert.pem", "key.pem");
+        let overrides = Overrides { config: Some(at("config.yaml")), region: Some("us-east-1".to_owned()), ..Overrides::default() };
+        let loaded = config::load(&overrides, &Environment::default()).unwrap();
+        let log = Log::stderr(Format::Text, Level::Panic);
+        let service = Service::from_config(loaded.value, ProxySettings::default(), Arc::new(()), log).unwrap();
+        let mut running = service.bind().await.unwrap();
+        let (cluster, metrics) = (running.cluster(), running.metrics());
+        let username = || {
+            let snapshot = cluster.mappings.current();
+            let identity = Identity::check(Partition::Aws, "123456789012", "arn:aws:iam::123456789012:user/edge", "AIDAEXAMPLE").unwrap();
+            match snapshot.look_up(&identity, "AKIAIOSFODNN7EXAMPLE") {
+                LookUp::Mapped(mapped) => mapped.username().to_owned(),
+                other => format!("{other:?}"),
+            }
+        };
+        let value = |metric: &str, what: &str| {
+            let (text, name) = (metrics.encode(), format!("{metric}{{what=\"{what}\"}} "));
+            text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse::<u64>().unwrap()
+        };
+        let (failures, last_success) = ("arngate_reload_failures_total", "arngate_reload_last_success_timestamp_seconds");
+        let generation = cluster.realm.generation();
+        assert!(!running.watch.look(true), "nothing has changed");
+
+        let files = [("config", "config.yaml"), ("bundle", "keys.yaml"), ("client-ca", "ca.pem"), ("certificate", "cert.pem")];
+        for (what, file) in files {
+            write(file, "\tbroken: [");
+            running.watch.look(true);
+            assert_eq!((value(failures, what), value(last_success, what)), (1, 0), "{what}");
+        }
+        assert_eq!((username(), cluster.realm.generation()), ("before".to_owned(), generation));
+
+        write("config.yaml", &config("after"));
+        write("keys.yaml", &bundle(2));
+        write_certificate("ca.pem", "ca-key.pem");
+        write_certificate("cert.pem", "key.pem");
+        running.watch.look(true);
+        for (what, _) in files {
+            assert_eq!(value(failures, what), 1, "{what}");
+            assert!(value(last_success, what) > 0, "{what}");
+        }
+        assert_eq!(username(), "after");
+        assert_ne!(cluster.realm.generation(), generation);
+    }
 
     #[tokio::test]
     async fn the_kubeconfig_names_the_port_that_was_taken_and_is_left_alone_where_none_was() {

@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -66,6 +66,16 @@ fn a_token_of_ours_logs_in_through_sts_and_through_a_bundle_of_ours() {
 }
 
 #[test]
+fn descriptors_that_are_used_up_are_waited_for() {
+    let server = Server::start_with_descriptors(MAPPINGS, 48);
+    let crowd: Vec<_> = (0..48).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+    server.until_it_says("could not accept a connection");
+    drop(crowd);
+    assert_eq!(server.request("GET", "/healthz", ""), (200, "ok".into()));
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
 fn all_that_is_wrong_in_the_configuration_is_said_at_once() {
     insta::assert_snapshot!(refusal(
         "
@@ -86,11 +96,14 @@ server:
 }
 
 #[test]
-fn what_comes_with_a_later_version_is_refused_or_warned_about() {
-    for (mode, said) in [("CRD", "CRD"), ("EKSConfigMap", "EKSConfigMap"), ("DynamicFile", "DynamicFile")] {
-        let said_there = refusal(&format!("clusterID: a\nserver: {{backendMode: [{mode}]}}\n"), &[]);
-        assert!(said_there.contains(said), "{said_there}");
+fn a_cluster_that_is_nowhere_to_be_found_is_told_and_ends_nothing() {
+    for mode in ["CRD", "EKSConfigMap"] {
+        let server = Server::start(&format!("clusterID: a\nserver: {{backendMode: [{mode}]}}\n"));
+        server.until_it_says("there is neither a kubeconfig nor what a pod is given to reach its API server");
+        assert_eq!(server.request("GET", "/healthz", ""), (200, "ok".into()));
     }
+    let said = refusal("clusterID: a\nserver: {backendMode: [DynamicFile]}\n", &[]);
+    assert!(said.contains("server.backendMode[0]: the backend mode DynamicFile needs server.dynamicfilepath"), "{said}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use rustls::ClientConfig;
@@ -25,7 +25,7 @@ pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
     client: Arc<ClientConfig>,
-    log: Arc<Mutex<String>>,
+    log: Arc<(Mutex<String>, Condvar)>,
     pub(crate) folder: Arc<TempDir>,
 }
 
@@ -92,9 +92,24 @@ impl Server {
         Self::spawn(&mut alone(command), folder)
     }
 
+    /// Starts it with so many file descriptors.
+    pub(crate) fn start_with_descriptors(config: &str, most: usize) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let plain = command(folder.path(), config, 0);
+        let mut limited = Command::new("sh");
+        limited
+            .arg("-c")
+            .arg(format!("ulimit -n {most} && exec \"$0\" \"$@\""))
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .env_clear();
+        limited.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Self::spawn(limited.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()), folder)
+    }
+
     fn spawn(command: &mut Command, folder: Arc<TempDir>) -> Self {
         let mut child = command.spawn().unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
+        let log: Arc<(Mutex<String>, Condvar)> = Arc::default();
         let (said, heard) = mpsc::channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let kept = Arc::clone(&log);
@@ -103,18 +118,31 @@ impl Server {
                 if let Some((_, address)) = line.split_once("listening on ") {
                     let _ = said.send(address.trim_end_matches('"').to_owned());
                 }
-                let mut log = kept.lock().unwrap();
+                let mut log = kept.0.lock().unwrap();
                 *log += &line;
                 *log += "\n";
+                kept.1.notify_all();
             }
         });
-        let address = heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it does not listen:\n{}", log.lock().unwrap()));
+        let address = heard.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it does not listen:\n{}", log.0.lock().unwrap()));
         let client = https::trusting(&folder.path().join("cert.pem")).with_no_client_auth();
         Self { child, address: address.parse().unwrap(), client: Arc::new(client), log, folder }
     }
 
     pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.log.0.lock().unwrap().clone()
+    }
+
+    /// Waits until its log has this text.
+    pub(crate) fn until_it_says(&self, text: &str) {
+        let (log, said) = &*self.log;
+        let (log, waited) = said.wait_timeout_while(log.lock().unwrap(), PATIENCE, |log| !log.contains(text)).unwrap();
+        assert!(!waited.timed_out(), "it does not say {text:?}:\n{log}");
+    }
+
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The webhook kubeconfig that it has written.

@@ -525,8 +525,8 @@ fn what_it_takes(kube: &Binaries) -> Result<(), Failed> {
     let with = Webhook::start(&aws, modes, "")?;
     with.install(&server)?;
     let show = |what: &str| -> Result<(), Failed> {
-        let [[without, _], [with, most]] = [without.server.memory_kib()?, with.server.memory_kib()?];
-        println!("{what}: {without} KiB without, {with} KiB with {modes} ({most} at most)");
+        let [without, with] = [without.server.memory_kib()?, with.server.memory_kib()?];
+        println!("{what}: anonymous, resident, most resident in KiB: {without:?} without, {with:?} with {modes}");
         Ok(())
     };
     until(PATIENCE, &NOT_MAPPED.to_owned(), || with.answer(&bob))?;

@@ -161,14 +161,14 @@ impl Server {
         self.request("POST", "/authenticate?timeout=30s", &body)
     }
 
-    /// What the system says of its memory, as `VmRSS` and `VmHWM` in KiB.
-    pub(crate) fn memory_kib(&self) -> std::io::Result<[u64; 2]> {
+    /// What the system says of its memory, as `RssAnon` (what no file stands behind, so that it cannot be taken back), `VmRSS` and `VmHWM` in KiB.
+    pub(crate) fn memory_kib(&self) -> std::io::Result<[u64; 3]> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let value = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             line.and_then(|line| line.trim_matches(|c: char| !c.is_ascii_digit()).parse().ok()).unwrap_or_default()
         };
-        Ok([value("VmRSS:"), value("VmHWM:")])
+        Ok([value("RssAnon:"), value("VmRSS:"), value("VmHWM:")])
     }
 
     /// Tells it to stop, and waits until it has; its exit code.

@@ -497,7 +497,6 @@ mod tests {
         metrics.mapping_source("CRD");
         metrics.dynamic_file_failed();
         metrics.dynamic_latency(DynamicKind::File, 4);
-        metrics.dynamic_latency(DynamicKind::BackendMode, 61);
         metrics.dynamic_file_in_force(true, true);
         metrics.sts_lane_refused("other");
         metrics.sts_new_host_refused();

@@ -242,7 +242,7 @@ pub enum Cause {
         status: u16,
     },
     /// The host did not answer lately, and is left alone for a while.
-    #[error("it did not answer {} times in a row and is not asked for {} ms", breaker::FAILURES, pause.as_millis())]
+    #[error("it did not answer {} times in a row and is not asked {}", breaker::FAILURES, Until(*pause))]
     Shut {
         /// How long still; zero while one call finds out.
         pause: Duration,
@@ -259,6 +259,19 @@ pub enum Cause {
         /// What is read at most, in bytes.
         limit_bytes: usize,
     },
+}
+
+/// For how long, or until when.
+struct Until(Duration);
+
+impl fmt::Display for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_zero() {
+            f.write_str("until one call has found out whether it does again")
+        } else {
+            write!(f, "for {} ms", self.0.as_millis())
+        }
+    }
 }
 
 /// Why an answer of status 200 tells no identity. The names are those of [`GetCallerIdentity`'s result][result].

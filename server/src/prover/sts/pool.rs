@@ -4,7 +4,7 @@
 //! each connection, and a hop to it and back for each question. What follows from it is that nobody sees to a connection while it is kept: whether the peer has
 //! closed it is looked at when it is wanted again, and what is not wanted for [`IDLE`] is closed by one task for all.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -191,22 +191,21 @@ impl Link {
         Ok(Box::new(Self { requests, driver, has_ended: false }))
     }
 
-    async fn ask(&mut self, request: Request<Empty<Bytes>>) -> hyper::Result<Response<Incoming>> {
-        let answer = self.requests.send_request(request);
-        self.drive(answer).await
+    /// Sends a request now; what is given waits for the answer.
+    fn ask(&mut self, request: Request<Empty<Bytes>>) -> impl Future<Output = hyper::Result<Response<Incoming>>> + Send {
+        let answer = Box::pin(self.requests.send_request(request));
+        self.drive(answer)
     }
 
     /// Waits for what the connection brings about.
-    async fn drive<F: Future>(&mut self, what: F) -> F::Output {
-        let mut what = pin!(what);
+    fn drive<F: Future + Unpin>(&mut self, mut what: F) -> impl Future<Output = F::Output> {
         std::future::poll_fn(move |context| {
-            if let Poll::Ready(done) = what.as_mut().poll(context) {
+            if let Poll::Ready(done) = Pin::new(&mut what).poll(context) {
                 return Poll::Ready(done);
             }
             self.poll(context);
-            what.as_mut().poll(context)
+            Pin::new(&mut what).poll(context)
         })
-        .await
     }
 
     /// Moves the connection on. How it ended is told to whoever waits for something of it.

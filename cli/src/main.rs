@@ -8,6 +8,9 @@ mod instant;
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     cli::run(std::env::args_os(), &aws_types::os_shim_internal::Env::real())
 }

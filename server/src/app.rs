@@ -614,7 +614,11 @@ impl Readiness for Ready {
         let provers = Check { name: "provers", ok: true, required: true };
         let serving = Check { name: "serving", ok: !self.draining.load(Ordering::Relaxed), required: true };
         let certificate = Check { name: "certificate", ok: self.certificate_is_good(), required: true };
-        vec![mappings, certificate, provers, serving]
+        let mut checks = vec![mappings, certificate, provers, serving];
+        // Left out where STS is not asked at all.
+        let away = self.metrics.sts_state().map(|state| state.hosts_open + state.hosts_half_open);
+        checks.extend(away.map(|away| Check { name: "sts", ok: away == 0, required: false }));
+        checks
     }
 }
 

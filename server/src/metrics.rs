@@ -384,6 +384,12 @@ impl Metrics {
         self.sts.clock_skew.set(ahead_secs);
     }
 
+    /// How things are on the way to STS; none where it is not asked.
+    #[must_use]
+    pub fn sts_state(&self) -> Option<StsState> {
+        self.sts.gauges.get()?.state()
+    }
+
     /// Shows from now on what `gauges` says; the first one counts.
     pub fn show_sts(&self, gauges: Box<dyn StsGauges>) {
         // A second client of STS in one server is nobody's plan; its calls are counted like the first one's.

@@ -176,7 +176,7 @@ pub(super) struct Own {
     /// All request bodies held at once; more are answered 503 [default: a twentieth of the memory limit, at most 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub(super) max_body_bytes: Option<String>,
-    /// Threads that serve [default: the CPU quota, else the processors; 4 at most for each 20 MiB of memory limit]
+    /// Threads that serve [default: the CPU quota, else the processors; 2 at most for each 20 MiB of memory limit]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) worker_threads: Option<String>,
     /// Where the plain listener for health and metrics is [default: :21363]

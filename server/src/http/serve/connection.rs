@@ -149,9 +149,13 @@ impl<H: Handler> Connection<H> {
             }
         }
         // What is under way is answered, then the connection ends. A peer that does not read its answers is cut off: here if it had to make room, after a
-        // stop by `drain`, which counts it.
+        // stop by `drain`, which counts it. Who has to make room was idle, and only has to take leave, unless he has asked in that very moment.
         if activity.evicted.load(Ordering::Relaxed) {
-            match timeout(self.limits.drain, connection).await {
+            let mut left = timeout(self.limits.drain_first_request, connection.as_mut()).await;
+            if left.is_err() && activity.in_flight.load(Ordering::Relaxed) > 0 {
+                left = timeout(self.limits.drain, connection).await;
+            }
+            match left {
                 Ok(ended) => self.log_end(ended),
                 Err(_) => tracing::debug!(client = %self.peer.address, "connection did not end in time"),
             }

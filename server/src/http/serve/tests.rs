@@ -252,6 +252,30 @@ async fn the_idle_make_room_and_the_busy_do_not() {
 }
 
 #[tokio::test]
+async fn an_idle_peer_that_does_not_take_leave_makes_room_all_the_same() {
+    let limits = Limits {
+        max_connections: 1,
+        drain: Duration::from_secs(3600),
+        drain_first_request: Duration::from_millis(10),
+        ..Limits::default()
+    };
+    let server = start(true, limits, echo).await;
+    let socket = server.connect().await.into_std().unwrap();
+    let mut watched = TcpStream::from_std(socket.try_clone().unwrap()).unwrap();
+    let connector = tokio_rustls::TlsConnector::from(client_config("h2"));
+    let stream = connector.connect(ServerName::try_from("localhost").unwrap(), TcpStream::from_std(socket).unwrap()).await.unwrap();
+    let (mut idle, mut connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let answer = idle.send_request(request("/"));
+    tokio::select! {
+        answer = answer => assert_eq!(answer.unwrap().status(), 200),
+        _ = &mut connection => panic!("the connection ended"),
+    }
+    // From now on nobody looks at it on our side.
+    let _second = server.connect().await;
+    until_closed(&mut watched).await;
+}
+
+#[tokio::test]
 async fn listens_on_all_interfaces_of_both_families_where_no_address_is_given() {
     let server = start_on(bind("", 0).await.unwrap(), false, Limits::default(), echo);
     let stream = TcpStream::connect(("127.0.0.1", server.address.port())).await.unwrap();

@@ -360,6 +360,7 @@ fn limits(config: &Config, bounds: &Bounds) -> Limits {
         drain: usual.drain.max(config.sts.deadline + ec2::Config::default().deadline + Duration::from_secs(1)),
         max_connections: bounds.connections,
         max_streams: bounds.streams,
+        connection_window: bounds.connection_window,
         ..usual
     }
 }

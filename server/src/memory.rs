@@ -62,6 +62,8 @@ pub struct Bounds {
     pub connections: usize,
     /// Requests at once on one HTTP/2 connection (`server.maxStreams`).
     pub streams: u32,
+    /// What a peer may send on one HTTP/2 connection before we read it, in bytes.
+    pub connection_window: u32,
     /// Requests that wait for a proof (`server.maxWaiters`).
     pub waiters: usize,
     /// Proofs under way (`server.maxFlights`).
@@ -80,6 +82,7 @@ impl Bounds {
     /// | cache | 2.5 MiB | 2 MiB | 256 MiB (64 MiB without a limit) |
     /// | connections | 256 | 32 | 8 192 |
     /// | streams of a connection | 256 | 64 | 1 024 |
+    /// | window of a connection | 128 KiB | 64 KiB | 512 KiB |
     /// | bodies | 1 MiB | 256 KiB | 64 MiB |
     /// | threads | 2 | 1 | 1 024 |
     ///
@@ -92,6 +95,7 @@ impl Bounds {
                 cache_bytes: 64 << 20,
                 connections: 8192,
                 streams: 1024,
+                connection_window: 512 << 10,
                 waiters: 65_536,
                 flights: 8192,
                 body_bytes: 64 << 20,
@@ -107,6 +111,7 @@ impl Bounds {
             cache_bytes: share(SHARE / 8, 2 << 20, 256 << 20),
             connections: share(256, 32, 8192),
             streams: u32::try_from(share(256, 64, 1024)).unwrap_or(1024),
+            connection_window: u32::try_from(share(128 << 10, 64 << 10, 512 << 10)).unwrap_or(512 << 10),
             waiters,
             flights: flights_for(waiters),
             body_bytes: share(1 << 20, 256 << 10, 64 << 20),
@@ -355,7 +360,7 @@ mod tests {
     fn the_bounds_follow_the_limit_between_their_ends() {
         let under = |mebibytes: u64| Bounds::under(MemoryLimit::of_bytes(mebibytes << 20));
         let small = under(20);
-        assert_eq!((small.cache_bytes, small.connections, small.streams), (20 << 17, 256, 256));
+        assert_eq!((small.cache_bytes, small.connections, small.streams, small.connection_window), (20 << 17, 256, 256, 128 << 10));
         assert_eq!((small.waiters, small.flights, small.body_bytes, small.worker_threads), (512, 128, 1 << 20, 2));
         let tiny = under(1);
         assert_eq!((tiny.cache_bytes, tiny.connections, tiny.waiters, tiny.flights), (2 << 20, 32, 256, 64));

@@ -161,7 +161,7 @@ fn forged_flood(duration: Duration) -> Scenario {
         scenery: Scenery { sts_delay: Duration::from_millis(10), ..scenery() },
         phases: vec![
             Phase { amount: rate(known), ..repeated("alone", duration) },
-            Phase { amount: rate(known * 11.0), ..phase("flooded", mix("repeated=1,forged-unknown-key=10"), duration) },
+            Phase { amount: rate(known * 11.0), prime: true, ..phase("flooded", mix("repeated=1,forged-unknown-key=10"), duration) },
         ],
         rules: vec![
             Rule::NoWrongIdentity,

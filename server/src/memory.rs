@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// What limits there are below this are rounding: a kernel that knows no limit says 2^63 less one page (v1).
 const NONE_FROM: u64 = 1 << 60;
@@ -37,12 +38,16 @@ impl MemoryLimit {
     /// Linux: cgroups(7), proc_pid_mountinfo(5).
     #[must_use]
     pub fn of_this_process() -> Self {
-        let read = |path: &Path| fs::read_to_string(path).ok();
-        let told = (read(Path::new("/proc/self/cgroup")), read(Path::new("/proc/self/mountinfo")));
-        match told {
-            (Some(cgroups), Some(mounts)) => Self(smallest_limit(&cgroups, &mounts, read)),
-            _ => Self::NONE,
-        }
+        // Bounds, threads and whoever else asks must not see two of them; and it is a dozen files.
+        static LIMIT: OnceLock<MemoryLimit> = OnceLock::new();
+        *LIMIT.get_or_init(|| {
+            let read = |path: &Path| fs::read_to_string(path).ok();
+            let told = (read(Path::new("/proc/self/cgroup")), read(Path::new("/proc/self/mountinfo")));
+            match told {
+                (Some(cgroups), Some(mounts)) => Self(smallest_limit(&cgroups, &mounts, read)),
+                _ => Self::NONE,
+            }
+        })
     }
 
     /// In bytes; none: no limit.

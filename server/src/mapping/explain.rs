@@ -274,23 +274,13 @@ const fn kind(principal: Principal<'_>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-    use std::sync::Arc;
 
     use arngate_core::Partition;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mapping::{Mapping, Names, Policy};
-
-    const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
-
-    fn identity(arn: &str) -> Identity<'_> {
-        let account = arn.split(':').nth(4).unwrap();
-        let session = arn.rsplit_once('/').map_or("", |(_, session)| session);
-        let user_id: &'static str = if arn.contains(":assumed-role/") { format!("AROAEXAMPLE:{session}").leak() } else { "AIDAEXAMPLE" };
-        Identity::check(Partition::Aws, account, arn, user_id).unwrap()
-    }
+    use crate::mapping::snapshot::tests::{KEY, identity, snapshot};
+    use crate::mapping::{Mapping, Names};
 
     fn names(username: &str) -> Names {
         Names { username: username.into(), groups: vec!["g:{{SessionName}}".into()], ..Names::default() }
@@ -298,16 +288,6 @@ mod tests {
 
     fn arn(text: &str, username: &str) -> Mapping {
         Mapping::for_arn(text.into(), true, names(username)).unwrap()
-    }
-
-    fn snapshot(backends: Vec<(BackendMode, Option<Backend>, Vec<String>)>) -> Snapshot {
-        let (mut policy, mut loaded) = (Policy::default(), HashMap::new());
-        for (mode, backend, prefixes) in backends {
-            policy.modes.push(mode);
-            policy.reserved_prefixes.insert(mode, prefixes);
-            loaded.extend(backend.map(|backend| (mode, Arc::new(backend))));
-        }
-        Snapshot::new(&policy, &loaded)
     }
 
     fn told(explanation: &Explanation<'_>) -> Vec<String> {

@@ -210,7 +210,7 @@ impl fmt::Display for Group<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use arngate_core::Partition;
     use arngate_core::limits::ARN_MAX_BYTES;
 
@@ -218,10 +218,10 @@ mod tests {
     use crate::mapping::backend::account_of;
     use crate::mapping::{Mapping, Names};
 
-    const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
+    pub(crate) const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
     const ADMIN: &str = "arn:aws:sts::123456789012:assumed-role/Admin/jane@example.com";
 
-    fn identity(arn: &str) -> Identity<'_> {
+    pub(crate) fn identity(arn: &str) -> Identity<'_> {
         let account = account_of(arn);
         let session = arn.rsplit_once('/').map_or("", |(_, session)| session);
         let user_id: &'static str = if arn.contains(":assumed-role/") { format!("AROAEXAMPLE:{session}").leak() } else { "AIDAEXAMPLE" };
@@ -237,14 +237,14 @@ mod tests {
     }
 
     /// A mode, what it holds if it is loaded, and what it may not give.
-    type Loaded = (BackendMode, Option<Backend>, Vec<String>);
+    pub(crate) type Loaded = (BackendMode, Option<Backend>, Vec<String>);
 
     fn backend(mode: BackendMode, mappings: Vec<Mapping>, accounts: &[&str], prefixes: &[&str]) -> Loaded {
         let accounts = accounts.iter().map(|account| (*account).into()).collect();
         (mode, Some(Backend::new(mappings, accounts)), prefixes.iter().map(|prefix| (*prefix).into()).collect())
     }
 
-    fn snapshot(backends: Vec<Loaded>) -> Snapshot {
+    pub(crate) fn snapshot(backends: Vec<Loaded>) -> Snapshot {
         let (mut policy, mut loaded) = (Policy::default(), HashMap::new());
         for (mode, backend, prefixes) in backends {
             policy.modes.push(mode);

@@ -3,17 +3,15 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arngate_core::endpoint::Fips;
 use arngate_core::{Partition, StsHost};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
-use hyper::{Method, Request, Uri};
-use hyper_util::client::legacy;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::{Method, Request};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -26,15 +24,9 @@ use super::signer::Signer;
 use super::{Failure, Observer};
 use crate::clock::Clock;
 use crate::metrics::StsRegion;
-use crate::outbound::{self, ConfigError, ConnectError, Connector, Endpoints, ProxySettings, Roots, chain, find};
+use crate::outbound::{self, ConfigError, ConnectError, Connector, Endpoints, NoAnswer, Pool, ProxySettings, Roots, chain};
 use crate::prover::sts::OwnRegion;
 use crate::rate::Rate;
-
-/// Longest head of an answer, in bytes; EC2 sends some 400.
-const HEAD_MAX_BYTES: usize = 16 * 1024;
-
-/// How long a connection is kept without a request: gateways on the way forget what is silent for longer than a minute.
-const IDLE: Duration = Duration::from_secs(50);
 
 /// A failed call is made again up to so much later: full jitter.
 const SPREAD: Duration = Duration::from_millis(100);
@@ -84,8 +76,6 @@ impl Default for Config {
 /// What a look-up comes to.
 type Found = Result<Arc<str>, Failure>;
 
-type Http = legacy::Client<Connector, Full<Bytes>>;
-
 /// Private DNS names of instances. Cloning shares what is known, and the limits.
 #[derive(Clone)]
 pub struct Names(Arc<Shared>);
@@ -95,7 +85,9 @@ struct Shared {
     own_region: OwnRegion,
     deadline: Duration,
     attempt_timeout: Duration,
-    http: Http,
+    connector: Connector,
+    /// Connections to our own region's EC2, once it is known which that is.
+    pool: OnceLock<Arc<Pool>>,
     signer: Arc<dyn Signer>,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
@@ -147,18 +139,13 @@ impl Names {
             attempt_timeout: config.attempt_timeout,
         };
         let connector = Connector::new(&settings, Roots::load(&config.ca_files)?)?;
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(CALLS)
-            .http1_max_buf_size(HEAD_MAX_BYTES)
-            .build(connector);
         Ok(Self(Arc::new(Shared {
             partition: config.partition,
             own_region: config.own_region,
             deadline: config.deadline,
             attempt_timeout: config.attempt_timeout,
-            http,
+            connector,
+            pool: OnceLock::new(),
             signer,
             clock,
             observer,
@@ -332,17 +319,18 @@ impl Shared {
         let host = request::host(self.partition, name).ok_or(Failure::NoRegion)?;
         let region = StsHost::regional(self.partition, name, Fips::No).map_err(|_| Failure::NoRegion)?;
         let region = StsRegion::of(&region);
+        let pool = self.pool.get_or_init(|| Arc::new(Pool::new(&host, self.connector.for_host(false), CALLS)));
         let request = self.signed(Unsigned::describe(name, host, ids)).await?;
         self.observer.called();
-        self.exchange(request, ids, region).await
+        self.exchange(pool, request, ids, region).await
     }
 
     /// The request with its signature. Credentials may take their time at first, but not more than a look-up may.
     async fn signed(&self, unsigned: Unsigned) -> Result<Request<Full<Bytes>>, Failure> {
-        let uri = Uri::builder().scheme("https").authority(unsigned.host.as_str()).path_and_query("/").build();
+        let host = HeaderValue::from_str(&unsigned.host).map_err(|_| Failure::NoRegion)?;
+        // To `/`, as is every request that names no other target.
         let mut request = Request::new(Full::new(unsigned.body.clone()));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri.map_err(|_| Failure::NoRegion)?;
         let signing = self.signer.sign(unsigned, self.clock.now().unix);
         let signature = match timeout_at(Instant::now() + self.deadline, signing).await {
             Ok(Ok(signature)) => signature,
@@ -355,6 +343,7 @@ impl Shared {
             Err(_) => return Err(Failure::Unsigned),
         };
         let headers = request.headers_mut();
+        headers.insert(HOST, host);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(request::CONTENT_TYPE));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("arngate/", env!("CARGO_PKG_VERSION"))));
         for (name, value) in &signature.0 {
@@ -366,26 +355,31 @@ impl Shared {
         Ok(request)
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>, ids: &[InstanceId], region: StsRegion) -> Result<Told, Failure> {
+    async fn exchange(
+        &self,
+        pool: &Arc<Pool>,
+        request: Request<Full<Bytes>>,
+        ids: &[InstanceId],
+        region: StsRegion,
+    ) -> Result<Told, Failure> {
         let end = Instant::now() + self.attempt_timeout;
         let late =
             || Failure::Unavailable { told: format!("no answer within {} ms", self.attempt_timeout.as_millis()).into(), is_passing: true };
-        let sent = timeout_at(end, self.http.request(request)).await;
-        let response = match sent.map_err(|_| late()).and_then(|sent| sent.map_err(|error| no_answer(&error))) {
+        let sent = timeout_at(end, pool.ask(|| request.clone())).await;
+        let mut response = match sent.map_err(|_| late()).and_then(|sent| sent.map_err(no_answer)) {
             Ok(response) => response,
             Err(failure) => {
                 self.observer.connection_failure(region);
                 return Err(failure);
             }
         };
-        let status = response.status().as_u16();
+        let status = response.head().status().as_u16();
         self.observer.response(status, region);
         let mut answer = Answer::new(ids);
-        let mut body = response.into_body();
         let reading = async {
-            while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|error| Failure::Unavailable { told: chain(&error).into(), is_passing: true })?;
-                if frame.data_ref().is_some_and(|data| !answer.push(data)) {
+            while let Some(data) = response.next().await {
+                let data = data.map_err(|error| Failure::Unavailable { told: chain(&error).into(), is_passing: true })?;
+                if !answer.push(&data) {
                     break;
                 }
             }
@@ -423,11 +417,11 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-fn no_answer(error: &legacy::Error) -> Failure {
-    match find::<ConnectError>(error) {
-        Some(error) => {
+fn no_answer(error: NoAnswer) -> Failure {
+    match error {
+        NoAnswer::Connect(error) => {
             Failure::Unavailable { told: error.to_string().into(), is_passing: matches!(error, ConnectError::Other { passing: true, .. }) }
         }
-        None => Failure::Unavailable { told: chain(error).into(), is_passing: true },
+        NoAnswer::Http(error) => Failure::Unavailable { told: chain(&error).into(), is_passing: true },
     }
 }

@@ -1,4 +1,4 @@
-//! The connector of hyper's pool.
+//! One connection, from a name to TLS.
 //!
 //! Whatever the way, SNI and the certificate check are for the host that is asked, since the host is what was signed.
 
@@ -18,9 +18,9 @@ use std::vec;
 use arngate_core::StsHosts;
 use hyper::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -209,8 +209,7 @@ pub(crate) type Resolve = fn(&str) -> io::Result<vec::IntoIter<SocketAddr>>;
 /// Look-ups at a time of hosts that only fit by shape: whoever makes up names keeps nobody from resolving those that exist.
 const LOOK_UPS_BY_SHAPE: usize = 4;
 
-/// Makes connections for hyper's pool.
-#[derive(Clone)]
+/// Makes connections.
 pub(crate) struct Connector {
     shared: Arc<Shared>,
     /// Whether nobody knows the host that it connects to.
@@ -289,8 +288,7 @@ impl Connector {
         self.shared.open.load(Ordering::Relaxed)
     }
 
-    /// All of a connection to the port for HTTPS of a host, within the time of an attempt. A pool may finish a connection in a task of its own when another has become free
-    /// meanwhile, and a peer that says nothing in the middle of a handshake would keep that one for ever.
+    /// All of a connection to the port for HTTPS of a host, within the time of an attempt.
     pub(crate) async fn connect(&self, host: &str) -> Result<PooledStream, ConnectError> {
         let shared = &*self.shared;
         let counted = Counted([Arc::clone(&self.open), Arc::clone(&shared.open)]).begin();
@@ -393,24 +391,6 @@ trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
-impl Service<Uri> for Connector {
-    type Response = PooledStream;
-    type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<PooledStream, ConnectError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connector = self.clone();
-        Box::pin(async move {
-            let host = uri.host().ok_or_else(|| ConnectError::lasting("the request has no host"))?;
-            connector.connect(host).await
-        })
-    }
-}
-
 /// The one connection that [`Tunnel`] is to go through: it is there already.
 struct Ready(Option<Box<dyn Transport>>);
 
@@ -428,16 +408,10 @@ impl Service<Uri> for Ready {
     }
 }
 
-/// A TLS stream as the pool wants it. It is HTTP/1.1 always: STS speaks nothing else.
+/// A TLS stream as the pool wants it. It is HTTP/1.1 always: the services of AWS that we ask speak nothing else.
 pub(crate) struct PooledStream {
     stream: TokioIo<TlsStream<Box<dyn Transport>>>,
     _counted: Counted,
-}
-
-impl Connection for PooledStream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
 }
 
 impl Read for PooledStream {
@@ -518,7 +492,7 @@ fn tells_that_the_name_does_not_exist(error: &io::Error) -> bool {
 }
 
 /// The first error of that type among an error and its causes.
-pub(crate) fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
+fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {

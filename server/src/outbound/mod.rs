@@ -1,17 +1,21 @@
 //! How connections to AWS are made, whichever service is asked: where to, through which proxy, and with whose certificate.
 //!
-//! What is asked, how often and with how much patience is decided by whoever asks: [`prover::sts`](crate::prover::sts).
+//! What is asked, how often and with how much patience is decided by whoever asks: [`prover::sts`](crate::prover::sts), [`ec2`](crate::ec2).
 
 mod connector;
+mod pool;
 mod roots;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use self::connector::{ConnectError, Connector, PooledStream, chain, find};
+pub(crate) use self::connector::{ConnectError, Connector, chain};
 pub use self::connector::{EndpointError, Endpoints, ProxySettings};
 #[cfg(test)]
 pub(crate) use self::connector::{Resolve, Script};
+#[cfg(test)]
+pub(crate) use self::pool::IDLE;
+pub(crate) use self::pool::{Broken, NoAnswer, Pool};
 pub(crate) use self::roots::Roots;
 
 /// How to connect.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use arngate_core::presigned::CLUSTER_ID_HEADER;
 use arngate_core::{StsHost, StsRequest};
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::header::{ACCEPT, DATE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Request, Uri};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -20,14 +20,13 @@ use super::host::{Admitted, Host, HostTable, TooManyNewcomers, Visit};
 use super::known::KnownKeys;
 use super::lane::{Bounds, KeyHash, Lane};
 use super::own_region::OwnRegion;
-use super::pool::{Broken, NoAnswer, Pool};
 use super::response::{self, CallerIdentity};
 use super::retry::SPREAD;
 use super::skew::{self, Notice, Skew};
 use super::{Cause, Failure, Observer, Overload, StsError};
 use crate::clock::Now;
 use crate::metrics::{StsGauges, StsRegion, StsState};
-use crate::outbound::{self, ConfigError, ConnectError, Connector, Endpoints, ProxySettings, Roots, chain};
+use crate::outbound::{self, Broken, ConfigError, ConnectError, Connector, Endpoints, NoAnswer, Pool, ProxySettings, Roots, chain};
 use crate::rate::Rate;
 
 /// Longest answer that is read, in bytes. DESIGN: "answers are bounded to 64 KiB".
@@ -218,8 +217,8 @@ struct Call {
 
 impl Call {
     /// hyper adds nothing.
-    fn request(&self) -> Request<Empty<Bytes>> {
-        let mut request = Request::new(Empty::new());
+    fn request(&self) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::default());
         *request.uri_mut() = self.target.clone();
         let headers = request.headers_mut();
         headers.insert(HOST, self.host.clone());

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::breaker::{Admission, Breaker, BreakerState, Refusal, Verdict};
 use super::gate::Gate;
-use super::pool::Pool;
 use super::retry::RetryBudget;
+use crate::outbound::Pool;
 
 /// Hosts of which something is kept. DESIGN: "state for at most 32 hosts, the least recently used goes". A partition has some 35 regions of which a cluster's
 /// users have two or three.

@@ -27,7 +27,6 @@ mod known;
 mod lane;
 mod limit;
 mod own_region;
-mod pool;
 mod response;
 mod retry;
 mod skew;

@@ -8,9 +8,9 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep};
 
 use super::super::host::HOSTS;
-use super::super::pool::IDLE;
 use super::*;
 use crate::metrics::StsState;
+use crate::outbound::IDLE;
 use crate::outbound::{ConnectError, Script};
 use crate::prover::{OwnedToken, ProveError};
 

@@ -10,23 +10,23 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
 use tokio::time::{Instant, sleep_until};
 
-use crate::outbound::{ConnectError, Connector, PooledStream};
+use super::connector::{ConnectError, Connector, PooledStream};
 
-/// Longest head of an answer, in bytes; STS sends some 300.
+/// Longest head of an answer, in bytes; STS and EC2 send some 300 to 400.
 const HEAD_MAX_BYTES: usize = 16 * 1024;
 
-/// How long a connection is kept without a request. A proof has to be asked for again within minutes where clients come at all, and
+/// How long a connection is kept without a request. STS and EC2 have to be asked again within minutes where clients come at all, and
 /// gateways on the way (NAT, load balancers) forget what is silent for longer.
-pub(super) const IDLE: Duration = Duration::from_secs(50);
+pub(crate) const IDLE: Duration = Duration::from_secs(50);
 
 /// Connections to one host.
-pub(super) struct Pool {
+pub(crate) struct Pool {
     name: Box<str>,
     connector: Connector,
     /// How many are kept.
@@ -44,7 +44,7 @@ struct Idle {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum NoAnswer {
+pub(crate) enum NoAnswer {
     /// There was no connection.
     Connect(ConnectError),
     /// It was lost, or what came is no HTTP.
@@ -53,7 +53,7 @@ pub(super) enum NoAnswer {
 
 /// Why a body was not read to its end.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     /// The connection was lost.
     Http(hyper::Error),
     /// It is longer than is read.
@@ -62,26 +62,26 @@ pub(super) enum Broken {
 
 impl Pool {
     /// No connection yet to the host of that name; `most` are kept.
-    pub(super) fn new(name: &str, connector: Connector, most: usize) -> Self {
+    pub(crate) fn new(name: &str, connector: Connector, most: usize) -> Self {
         Self { name: name.into(), connector, most, idle: Mutex::default() }
     }
 
     /// Connections that are there, kept or in use.
-    pub(super) fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.connector.open()
     }
 
     /// Closes what is kept.
-    pub(super) fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         let kept = std::mem::take(&mut self.lock().links);
         drop(kept);
     }
 
     /// Sends a request, and waits for the head of its answer.
-    pub(super) async fn ask(self: &Arc<Self>, request: impl Fn() -> Request<Empty<Bytes>>) -> Result<Answer, NoAnswer> {
+    pub(crate) async fn ask(self: &Arc<Self>, request: impl Fn() -> Request<Full<Bytes>>) -> Result<Answer, NoAnswer> {
         while let Some(mut link) = self.take() {
             match link.ask(request()).await {
-                Ok(response) => return Ok(Answer { pool: Arc::clone(self), link, response }),
+                Ok(response) => return Ok(Answer::new(self, link, response)),
                 // Closed in the very moment: nothing of the request has left.
                 Err(error) if error.is_canceled() => {}
                 Err(error) => return Err(NoAnswer::Http(error)),
@@ -89,7 +89,7 @@ impl Pool {
         }
         let mut link = Box::pin(Link::connect(&self.connector, &self.name)).await?;
         match link.ask(request()).await {
-            Ok(response) => Ok(Answer { pool: Arc::clone(self), link, response }),
+            Ok(response) => Ok(Answer::new(self, link, response)),
             Err(error) => Err(NoAnswer::Http(error)),
         }
     }
@@ -145,33 +145,49 @@ impl Pool {
 }
 
 /// An answer of which the head is there.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     pool: Arc<Pool>,
-    link: Box<Link>,
+    /// None once it is kept.
+    link: Option<Box<Link>>,
     response: Response<Incoming>,
 }
 
 impl Answer {
+    fn new(pool: &Arc<Pool>, link: Box<Link>, response: Response<Incoming>) -> Self {
+        Self { pool: Arc::clone(pool), link: Some(link), response }
+    }
+
     /// The head.
-    pub(super) fn head(&mut self) -> &mut Response<Incoming> {
+    pub(crate) fn head(&mut self) -> &mut Response<Incoming> {
         &mut self.response
     }
 
-    /// Reads the body, of so many bytes at most; the connection is kept if that comes to its end.
-    pub(super) async fn read(self, max_bytes: usize) -> Result<Bytes, Broken> {
-        let Self { pool, mut link, response } = self;
-        let mut body = response.into_body();
+    /// The next piece of the body. At its end there is none, and the connection is kept; else it is closed.
+    pub(crate) async fn next(&mut self) -> Option<hyper::Result<Bytes>> {
+        let link = self.link.as_mut()?;
+        while let Some(frame) = link.drive(self.response.frame()).await {
+            match frame.map(|frame| frame.into_data().ok()) {
+                Ok(Some(data)) => return Some(Ok(data)),
+                Ok(None) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        if let Some(link) = self.link.take_if(|link| link.is_ready()) {
+            self.pool.keep(link);
+        }
+        None
+    }
+
+    /// Reads the body, of so many bytes at most.
+    pub(crate) async fn read(&mut self, max_bytes: usize) -> Result<Bytes, Broken> {
         let mut read = Bytes::new();
-        while let Some(frame) = link.drive(body.frame()).await {
-            let Ok(data) = frame.map_err(Broken::Http)?.into_data() else { continue };
+        while let Some(data) = self.next().await {
+            let data = data.map_err(Broken::Http)?;
             if read.len() + data.len() > max_bytes {
                 return Err(Broken::TooLarge);
             }
             // Most are one piece.
             read = if read.is_empty() { data } else { BytesMut::from_iter(read.iter().chain(&data)).freeze() };
-        }
-        if link.is_ready() {
-            pool.keep(link);
         }
         Ok(read)
     }
@@ -179,8 +195,8 @@ impl Answer {
 
 /// One connection.
 struct Link {
-    requests: SendRequest<Empty<Bytes>>,
-    driver: http1::Connection<PooledStream, Empty<Bytes>>,
+    requests: SendRequest<Full<Bytes>>,
+    driver: http1::Connection<PooledStream, Full<Bytes>>,
     has_ended: bool,
 }
 
@@ -192,7 +208,7 @@ impl Link {
     }
 
     /// Sends a request now; what is given waits for the answer.
-    fn ask(&mut self, request: Request<Empty<Bytes>>) -> impl Future<Output = hyper::Result<Response<Incoming>>> + Send {
+    fn ask(&mut self, request: Request<Full<Bytes>>) -> impl Future<Output = hyper::Result<Response<Incoming>>> + Send {
         let answer = Box::pin(self.requests.send_request(request));
         self.drive(answer)
     }

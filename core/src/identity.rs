@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::arn::{Arn, ArnError, CanonicalArn, Principal, is_printable_ascii};
+use crate::arn::{Arn, ArnError, ArnShape, CanonicalArn, Principal, is_printable_ascii, split_last};
 use crate::endpoint::Partition;
 use crate::limits::USER_ID_MAX_BYTES;
 
@@ -49,6 +49,13 @@ impl<'a> Identity<'a> {
         if user_id.is_empty() { Err(IdentityError::UserId) } else { Ok(Self { arn, user_id, session_name }) }
     }
 
+    /// Where its parts lie in the two texts.
+    #[must_use]
+    pub fn shape(&self) -> IdentityShape {
+        // The user id is no longer than [`USER_ID_MAX_BYTES`], and the session is a part of it, or empty.
+        IdentityShape { arn: self.arn.shape(), session_name: u16::try_from(self.session_name.len()).unwrap_or(u16::MAX) }
+    }
+
     /// The account, 12 digits.
     #[must_use]
     pub const fn account_id(&self) -> &'a str {
@@ -84,6 +91,30 @@ impl<'a> Identity<'a> {
     #[must_use]
     pub const fn session_name(&self) -> &'a str {
         self.session_name
+    }
+}
+
+/// Where the parts of an [`Identity`] lie in what GetCallerIdentity says: ten bytes that are kept beside `Arn` and `UserId`, so that they need not be read and
+/// checked again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IdentityShape {
+    arn: ArnShape,
+    session_name: u16,
+}
+
+impl IdentityShape {
+    /// The identity. Nothing is checked but that the parts lie within the texts: they have to be those of which this is the shape.
+    #[must_use]
+    pub fn over<'a>(self, arn: &'a str, user_id: &'a str) -> Option<Identity<'a>> {
+        let arn = self.arn.over(arn)?;
+        let (user_id, session_name) = match arn.principal() {
+            Principal::AssumedRole { .. } | Principal::Role { .. } => {
+                let (id, session_name) = split_last(user_id, self.session_name)?;
+                (id.strip_suffix(':')?, session_name)
+            }
+            Principal::FederatedUser { .. } | Principal::Root | Principal::User { .. } => (user_id, ""),
+        };
+        Some(Identity { arn, user_id, session_name })
     }
 }
 
@@ -161,6 +192,24 @@ mod tests {
             ("123456789012", "arn:aws-cn:iam::123456789012:user/Bob", "AIDA", IdentityError::Partition),
         ] {
             assert_eq!(check(account, arn, user_id), Err(error), "{arn} {user_id:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_was_checked_is_put_together_again_by_its_shape() {
+        for (arn, user_id) in [
+            (ROLE, "AROAEXAMPLE:jane@example.com"),
+            ("arn:aws:sts::123456789012:assumed-role/a/path/Admin/jane", "AROAEXAMPLE:jane"),
+            ("arn:aws:iam::123456789012:role/Admin", "AROAEXAMPLE:jane"),
+            ("arn:aws:iam::123456789012:user/path/Bob", "AIDAEXAMPLE"),
+            ("arn:aws:iam::123456789012:root", "123456789012"),
+            ("arn:aws:sts::123456789012:federated-user/Bob", "123456789012:Bob"),
+        ] {
+            let identity = check("123456789012", arn, user_id).unwrap();
+            assert_eq!(identity.shape().over(arn, user_id), Some(identity));
+            for (arn, user_id) in [("", user_id), (arn, ""), (&arn[1..], user_id), (arn, &user_id[1..]), ("é", "é")] {
+                let _ = identity.shape().over(arn, user_id);
+            }
         }
     }
 }

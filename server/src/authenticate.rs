@@ -93,8 +93,7 @@ pub enum User<'a> {
 /// Who signed.
 #[derive(Clone, Copy, Debug)]
 pub struct Signer<'a> {
-    /// The identity, read once for all who ask below: measured, [`VerifiedIdentity::identity`] takes a quarter of a microsecond each time, and six of them
-    /// would be all that a request may take.
+    /// The identity, put together once for all who ask below.
     pub identity: Identity<'a>,
     /// The proof that it is so.
     pub proof: &'a VerifiedIdentity,

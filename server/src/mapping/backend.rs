@@ -1,16 +1,16 @@
 //! The mappings of one source, with indexes over them.
 //!
-//! A backend holds each text once, all of them in one arena, and for each mapping a [`Record`] of 40 bytes that says where its texts lie: a hundred thousand
+//! A backend holds each text once, all of them in one arena, and for each mapping a [`Record`] of 48 bytes that says where its texts lie: a hundred thousand
 //! mappings take some 12 MB, and to let go of them takes a handful of calls of the allocator. One hash table finds what can fit an identity; records that share a
 //! key of it are a chain, in the order in which they count.
 
 use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
-use std::fmt::{self, Write as _};
-use std::hash::{BuildHasher, Hasher};
+use std::fmt;
+use std::hash::BuildHasher as _;
 
-use arngate_core::arn::CanonicalArn;
+use arngate_core::arn::{Arn, ArnKey, ArnShape};
 use arngate_core::arn_pattern::{ArnPattern, PatternShape};
 use arngate_core::mapping::{SsoRole, Subject, SubjectError, Template, UserId, Values};
 use arngate_core::{Identity, Partition};
@@ -110,8 +110,8 @@ struct Span {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
     Anybody,
-    Exact,
-    /// A pattern, which need not be read again for each look-up.
+    /// An ARN, which need not be read again for each look-up; nor need a pattern.
+    Exact(ArnShape),
     Pattern(PatternShape),
     /// The name of a permission set, behind which the account lies.
     Sso(Partition),
@@ -146,7 +146,7 @@ struct Flags {
 /// There is no record after this one.
 const END: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Record>() <= 44, "a record stays small: there are a hundred thousand of them");
+const _: () = assert!(size_of::<Record>() <= 48, "a record stays small: there are a hundred thousand of them");
 
 /// A mapping of a [`Backend`].
 #[derive(Clone, Copy)]
@@ -175,7 +175,7 @@ impl<'a> Held<'a> {
         let text = self.subject_text();
         Some(match self.record.kind {
             Kind::Anybody => None,
-            Kind::Exact => Some(Subject::from_arn(text, false).ok()?),
+            Kind::Exact(shape) => Some(Subject::Exact(shape.over(text)?.canonical())),
             Kind::Pattern(shape) => Some(Subject::Pattern(shape.over(text)?)),
             Kind::Sso(partition) => {
                 let (permission_set, account_id) = sso_parts(text)?;
@@ -245,7 +245,7 @@ impl<'a> Held<'a> {
             return self.user_id().map(Key::UserId);
         }
         match self.named()?? {
-            Subject::Exact(arn) => Some(Key::Exact(arn)),
+            Subject::Exact(arn) => Some(Key::Exact(arn.key())),
             Subject::Pattern(_) => Some(Key::Patterns(account_of(self.subject_text()))),
             Subject::Sso(_) => sso_parts(self.subject_text()).map(|(_, account_id)| Key::Sso(account_id)),
             _ => None,
@@ -259,54 +259,14 @@ impl<'a> Held<'a> {
 }
 
 /// What records are found by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 enum Key<'a> {
     UserId(&'a str),
-    /// By [`ArnKey`](arngate_core::arn::ArnKey).
-    Exact(CanonicalArn<'a>),
+    Exact(ArnKey<'a>),
     /// By account.
     Sso(&'a str),
     /// By account.
     Patterns(&'a str),
-}
-
-impl Key<'_> {
-    fn hash(&self, state: &RandomState) -> u64 {
-        let mut hasher = Hashed(state.build_hasher());
-        let (kind, text) = match self {
-            Self::UserId(id) => (0, *id),
-            Self::Exact(_) => (1, ""),
-            Self::Sso(account_id) => (2, *account_id),
-            Self::Patterns(account_id) => (3, *account_id),
-        };
-        hasher.0.write_u8(kind);
-        // What is written to a hasher always goes in.
-        let _ = match self {
-            Self::Exact(arn) => write!(hasher, "{}", arn.key()),
-            _ => hasher.write_str(text),
-        };
-        hasher.0.finish()
-    }
-
-    fn is_same_as(&self, other: &Key<'_>) -> bool {
-        match (self, other) {
-            (Self::Exact(one), Key::Exact(other)) => one.is_same_as(other),
-            (Self::UserId(one), Key::UserId(other)) | (Self::Sso(one), Key::Sso(other)) | (Self::Patterns(one), Key::Patterns(other)) => {
-                one == other
-            }
-            _ => false,
-        }
-    }
-}
-
-/// Hashes what is written to it.
-struct Hashed<H>(H);
-
-impl<H: Hasher> fmt::Write for Hashed<H> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.write(text.as_bytes());
-        Ok(())
-    }
 }
 
 /// Which kinds of keys there are, so that nothing is hashed for those that there are not.
@@ -382,11 +342,11 @@ impl Backend {
                 Key::Sso(_) => kinds.sso = true,
                 Key::Patterns(_) => kinds.patterns = true,
             }
-            let hash = key.hash(&self.hash_state);
+            let hash = self.hash_state.hash_one(key);
             let next = match table.find_mut(hash, |first| self.has_key(*first, &key)) {
                 Some(first) => std::mem::replace(first, number),
                 None => {
-                    table.insert_unique(hash, number, |other| self.key_of(*other).map_or(0, |key| key.hash(&self.hash_state)));
+                    table.insert_unique(hash, number, |other| self.key_of(*other).map_or(0, |key| self.hash_state.hash_one(key)));
                     END
                 }
             };
@@ -394,7 +354,7 @@ impl Backend {
                 record.next = next;
             }
         }
-        table.shrink_to(0, |other| self.key_of(*other).map_or(0, |key| key.hash(&self.hash_state)));
+        table.shrink_to(0, |other| self.key_of(*other).map_or(0, |key| self.hash_state.hash_one(key)));
         (self.index, self.kinds) = (table, kinds);
     }
 
@@ -435,7 +395,7 @@ impl Backend {
         let Kinds { user_ids, exact, sso, patterns } = self.kinds;
         let user_id = || self.chain(Key::UserId(identity.user_id())).find(fits);
         // One that has the same key fits.
-        let exact = || exact.then(|| self.chain(Key::Exact(identity.canonical_arn())).next()).flatten();
+        let exact = || exact.then(|| self.chain(Key::Exact(identity.canonical_arn().key())).next()).flatten();
         let sso = || sso.then(|| self.chain(Key::Sso(identity.account_id())).find(fits)).flatten();
         let pattern = || patterns.then(|| self.chain(Key::Patterns(identity.account_id())).find(fits)).flatten();
         user_ids.then(user_id).flatten().or_else(exact).or_else(sso).or_else(pattern)
@@ -443,7 +403,7 @@ impl Backend {
 
     /// The records with a key, those that count first before the others.
     fn chain(&self, key: Key<'_>) -> impl Iterator<Item = Held<'_>> {
-        let first = self.index.find(key.hash(&self.hash_state), |first| self.has_key(*first, &key)).copied();
+        let first = self.index.find(self.hash_state.hash_one(key), |first| self.has_key(*first, &key)).copied();
         let held = |number: u32| usize::try_from(number).ok().and_then(|index| self.held(index));
         std::iter::successors(first.and_then(held), move |before| held(before.record.next))
     }
@@ -457,7 +417,7 @@ impl Backend {
     }
 
     fn has_key(&self, number: u32, key: &Key<'_>) -> bool {
-        self.key_of(number).is_some_and(|other| other.is_same_as(key))
+        self.key_of(number).is_some_and(|other| other == *key)
     }
 
     fn text(&self, span: Span) -> &str {
@@ -489,11 +449,11 @@ impl Builder {
             OwnedSubject::Anybody => Kind::Anybody,
             OwnedSubject::Exact { arn } => {
                 self.arena.push_str(arn);
-                Kind::Exact
+                // The constructor has read it, and the pattern below.
+                Arn::parse(arn).map_or(Kind::Anybody, |arn| Kind::Exact(arn.shape()))
             }
             OwnedSubject::Pattern { arn } => {
                 self.arena.push_str(arn);
-                // The constructor has read it.
                 ArnPattern::parse(arn).map_or(Kind::Anybody, |pattern| Kind::Pattern(pattern.shape()))
             }
             OwnedSubject::Sso { permission_set, account_id, partition } => {

@@ -4,7 +4,7 @@
 //! token ─► digest ─► identity_cache       a hit: who signed is known, both of its instants are checked again
 //!       ─► core: well-formed, fresh, ours to send?      a refusal stops here, at no cost to anybody
 //!       ─► keys at hand                   offline, in place
-//!       ─► flight ─► prover::prove        one for each token, in a task of its own: a caller that hangs up changes nothing
+//!       ─► flight ─► Realm::ask           one for each token, in a task of its own: a caller that hangs up changes nothing
 //! identity ─► mapping: the snapshot in force
 //!       ─► answer, while all of it is at hand to borrow
 //! ```
@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 use arngate_core::arn::CanonicalArn;
 use arngate_core::{Identity, TokenBuffer};
-use bytes::Bytes;
 
 use crate::clock::Now;
 use crate::cluster::Cluster;
@@ -26,8 +25,7 @@ use crate::flight::{Boarded, Full, Passenger, Waiter};
 use crate::identity_cache::{Digest, Found};
 use crate::mapping::{BackendMode, Mapped, Outcome as LookUp};
 use crate::metrics::Way;
-use crate::prover::sts::KnownKeys;
-use crate::prover::{self, Outcome, OwnedToken, ProveError, Source, VerifiedIdentity};
+use crate::prover::{AtHand, Outcome, ProveError, Source, VerifiedIdentity};
 
 /// Why somebody is not let in.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -197,18 +195,21 @@ pub fn identify(cluster: &Arc<Cluster>, token: &[u8], now: Now) -> Question {
         Ok(request) => request,
         Err(error) => return Question::answered(Way::Nowhere, Err(ProveError::from(error).into())),
     };
-    if let Some(proved) = cluster.realm.prove_at_hand(&request, now) {
-        let kept = proved.map(|identity| keep(cluster, digest, identity));
-        return Question::answered(Way::Miss, kept.map_err(AuthError::from));
-    }
+    let client = match cluster.realm.prove_at_hand(&request, now) {
+        AtHand::Decided(proved) => {
+            let kept = proved.map(|identity| keep(cluster, digest, identity));
+            return Question::answered(Way::Miss, kept.map_err(AuthError::from));
+        }
+        AtHand::Ask(client) => client,
+    };
     // What the token says of itself; the lanes behind give nobody more than his share of it.
-    let is_known = |keys: &KnownKeys| keys.is_known(request.url().access_key_id().as_str(), now.monotonic);
-    let passenger = if cluster.realm.known_keys().is_some_and(is_known) { Passenger::Known } else { Passenger::Stranger };
+    let is_known = client.known_keys().is_known(request.url().access_key_id().as_str(), now.monotonic);
+    let passenger = if is_known { Passenger::Known } else { Passenger::Stranger };
     let known = || match cluster.identities.get(&digest, now) {
         Found::Fresh(identity) => Some(Ok(identity)),
         Found::Stale(_) | Found::Missing => cluster.identities.refusal(&digest, now).map(Err),
     };
-    let prove = || fly(Arc::clone(cluster), digest, OwnedToken::new(Bytes::copy_from_slice(token)), now);
+    let prove = || fly(Arc::clone(cluster), digest, cluster.realm.ask(client, &request, token, now), now);
     match cluster.flights.board(digest, passenger, known, prove) {
         Ok(Boarded::Waiting { waiter, joined }) => Question::Asked { waiter, joined, stale },
         Ok(Boarded::Landed(landed)) => Question::answered(Way::Coalesced, landed.map_err(AuthError::from)),
@@ -220,8 +221,8 @@ pub fn identify(cluster: &Arc<Cluster>, token: &[u8], now: Now) -> Question {
 }
 
 /// A proof from its begin to where its result is kept.
-async fn fly(cluster: Arc<Cluster>, digest: Digest, token: OwnedToken, now: Now) -> Landed {
-    match prover::prove(Arc::clone(&cluster.realm), token, now).await {
+async fn fly(cluster: Arc<Cluster>, digest: Digest, proof: impl Future<Output = Result<VerifiedIdentity, ProveError>>, now: Now) -> Landed {
+    match proof.await {
         Ok(identity) => {
             if let (Source::Sts, Some(keys)) = (identity.source(), cluster.realm.known_keys()) {
                 keys.proved(identity.access_key_id(), is_let_in(&cluster, &identity), now.monotonic);

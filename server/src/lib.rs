@@ -5,7 +5,7 @@
 //!    http::serve ──── accept, TLS, limits, drain
 //!    http::webhook ── method, path ─► cluster, body, log lines, counts
 //!    review ───────── TokenReview ─► token
-//!    authenticate ─── identity_cache, else core's checks ─► flight ─► prover::prove; then mapping::Snapshot
+//!    authenticate ─── identity_cache, else core's checks ─► flight ─► Realm::ask; then mapping::Snapshot
 //!    http::respond ── ending ─► status, TokenReview, label
 //! ```
 //!

@@ -1,8 +1,8 @@
 //! Who proves a token, and what is known afterwards.
 //!
 //! SigV4 is symmetric: whoever can check a signature holds the signing key. So either AWS' own STS is asked ([`sts`]), or a key that was
-//! derived for the day and the region is at hand ([`offline`]). A [`Chain`] says which of them are tried, in which order; [`prove`] walks
-//! it and makes a [`VerifiedIdentity`], which nothing else can.
+//! derived for the day and the region is at hand ([`offline`]). A [`Chain`] says which of them are tried, in which order; [`Realm`] walks
+//! it, first without waiting ([`Realm::prove_at_hand`]), then, if there is need, by asking ([`Realm::ask`]), and makes a [`VerifiedIdentity`], which nothing else can.
 //!
 //! Called by `authenticate`, once for each token that is not known yet. Left out: caches, coalescing, and what the identity may do.
 
@@ -14,7 +14,6 @@ mod verified_identity;
 use std::fmt;
 use std::sync::Arc;
 
-use arngate_core::limits::TOKEN_MAX_BYTES;
 use arngate_core::request::ClusterIdError;
 use arngate_core::{ClusterId, Error, Partition, Policy, PresignedUrl, StsHosts, StsRequest, Token, TokenBuffer, UnixSeconds};
 use bytes::Bytes;
@@ -83,6 +82,14 @@ impl Chain {
     #[must_use]
     pub fn provers(&self) -> &[Prover] {
         &self.0
+    }
+
+    /// The keys that come after STS.
+    fn keys_behind_sts(&self) -> Option<&Keyring> {
+        match &*self.0 {
+            [Prover::Sts(_), Prover::Offline(keyring)] => Some(keyring),
+            _ => None,
+        }
     }
 }
 
@@ -182,19 +189,68 @@ impl Realm {
         })
     }
 
-    /// Proves a token without asking anybody, as far as that leads: by the provers before the first that has to ask. None: somebody has to be asked.
-    pub fn prove_at_hand(&self, request: &StsRequest<'_>, now: Now) -> Option<Result<VerifiedIdentity, ProveError>> {
+    /// Proves a token without asking anybody, as far as that leads: by the provers before the one that has to be asked.
+    pub fn prove_at_hand(&self, request: &StsRequest<'_>, now: Now) -> AtHand<'_> {
         let mut undecided = None;
         for prover in self.chain.provers() {
             match prover {
                 Prover::Offline(keyring) => match prove_offline(self, keyring, request, now) {
-                    Err(error) if error.is_undecided() => undecided = Some(Err(error)),
-                    decided => return Some(decided),
+                    Err(error) if error.is_undecided() => undecided = Some(error),
+                    decided => return AtHand::Decided(decided),
                 },
-                Prover::Sts(_) => return None,
+                Prover::Sts(client) => return AtHand::Ask(client),
             }
         }
-        undecided
+        AtHand::Decided(Err(undecided.expect("a chain has a prover, and each of them says something")))
+    }
+
+    /// Proves a token by asking STS, once [`Self::prove_at_hand`] has said so.
+    ///
+    /// The future owns what it needs and borrows nothing, so that it can be a task of its own: a caller that hangs up changes nothing. `token` is the text of
+    /// `request`, which is kept only where there are keys for what STS cannot say.
+    ///
+    /// # Errors
+    ///
+    /// [`ProveError`].
+    pub fn ask(
+        self: &Arc<Self>,
+        client: &Client,
+        request: &StsRequest<'_>,
+        token: &[u8],
+        now: Now,
+    ) -> impl Future<Output = Result<VerifiedIdentity, ProveError>> + Send + use<> {
+        let realm = Arc::clone(self);
+        let (url, ends_at, must_exist) = (request.url(), request.ends_at(), self.must_exist(request));
+        let (access_key_id, host) = (Box::<str>::from(url.access_key_id().as_str()), url.host().to_string().into_boxed_str());
+        let call = client.caller_identity(request, now);
+        let keys_behind = self.chain.keys_behind_sts().map(|_| OwnedToken::new(Bytes::copy_from_slice(token)));
+        async move {
+            let told = call.await;
+            let proved = match &told {
+                Ok(told) => {
+                    let told = Told { account: told.account(), arn: told.arn(), user_id: told.user_id() };
+                    let claim = Claim { access_key_id: &access_key_id, host: &host, ends_at };
+                    let unfit = |error| Failure::Answer(AnswerError::Identity(error));
+                    VerifiedIdentity::new(&realm, &claim, Source::Sts, now, told).map_err(unfit)
+                }
+                Err(Failure::NoSuchHost) if !must_exist => return Err(ProveError::NoSuchHost { host }),
+                Err(failure) => Err(failure.clone()),
+            };
+            match (proved.map_err(|failure| ProveError::Sts(StsError { host, failure })), keys_behind) {
+                (Err(error), Some(token)) if error.is_undecided() => realm.prove_behind(&token, error, now),
+                (proved, _) => proved,
+            }
+        }
+    }
+
+    /// What the keys say of a token of which STS could not say anything. If that is nothing either, an answer of STS counts more than a gap in the bundle.
+    fn prove_behind(&self, token: &OwnedToken, error: ProveError, now: Now) -> Result<VerifiedIdentity, ProveError> {
+        let Some(keyring) = self.chain.keys_behind_sts() else { return Err(error) };
+        let mut buffer = TokenBuffer::new();
+        match prove_offline(self, keyring, &self.check(token.as_bytes(), &mut buffer, now.unix)?, now) {
+            Err(nothing) if nothing.is_undecided() => Err(error),
+            decided => decided,
+        }
     }
 
     /// All that can be said of a token before anybody is asked.
@@ -208,15 +264,6 @@ impl Realm {
         StsRequest::check(url, &Policy { cluster_id, max_ahead_secs: self.max_ahead_secs }, now)
     }
 
-    /// [`Self::check`] in a room of its own: 3 kB that would otherwise be part of every waiting proof.
-    fn with_request<T>(&self, token: &OwnedToken, now: Now, then: impl FnOnce(&StsRequest<'_>) -> T) -> Result<T, Error> {
-        if token.0.len() > TOKEN_MAX_BYTES {
-            return Err(Error::Length);
-        }
-        let mut buffer = TokenBuffer::new();
-        self.check(&token.0, &mut buffer, now.unix).map(|request| then(&request))
-    }
-
     /// Whether a host that is missing from DNS tells of our network rather than of the token: it is one that we know to exist.
     fn must_exist(&self, request: &StsRequest<'_>) -> bool {
         let host = request.url().host();
@@ -224,10 +271,16 @@ impl Realm {
     }
 }
 
-/// Finds out who signed a token.
-///
-/// Owns its input and borrows nothing, so that it can be a task of its own: a caller that hangs up changes nothing. The token is checked
-/// again inside, at `now`.
+/// What can be said of a token without asking anybody.
+#[derive(Debug)]
+pub enum AtHand<'c> {
+    /// Who signed, or that nobody has whom we know.
+    Decided(Result<VerifiedIdentity, ProveError>),
+    /// Nothing: [`Realm::ask`].
+    Ask(&'c Client),
+}
+
+/// Finds out who signed a token: all of the way from its text.
 ///
 /// The provers are tried in order. A *proof* or a *refusal* ends the walk: a wrong signature under a key that we hold is never forwarded.
 /// What a prover *cannot say* leads to the next one: a key that is not in the bundle, a day or region without a key, a session token
@@ -237,23 +290,15 @@ impl Realm {
 ///
 /// [`ProveError`].
 pub async fn prove(realm: Arc<Realm>, token: OwnedToken, now: Now) -> Result<VerifiedIdentity, ProveError> {
-    let mut undecided = None;
-    for prover in realm.chain.provers() {
-        let error = match prover {
-            Prover::Offline(keyring) => match realm.with_request(&token, now, |request| prove_offline(&realm, keyring, request, now))? {
-                Err(error) if error.is_undecided() => error,
-                decided => return decided,
-            },
-            Prover::Sts(client) => match prove_by_sts(&realm, client, &token, now).await {
-                Err(error) if error.is_undecided() => error,
-                decided => return decided,
-            },
-        };
-        if !matches!(undecided, Some(ProveError::Sts(_))) {
-            undecided = Some(error);
+    let asked = {
+        let mut buffer = TokenBuffer::new();
+        let request = realm.check(token.as_bytes(), &mut buffer, now.unix)?;
+        match realm.prove_at_hand(&request, now) {
+            AtHand::Decided(decided) => return decided,
+            AtHand::Ask(client) => realm.ask(client, &request, token.as_bytes(), now),
         }
-    }
-    Err(undecided.expect("a chain has a prover, and each of them says something"))
+    };
+    asked.await
 }
 
 fn prove_offline(realm: &Realm, keyring: &Keyring, request: &StsRequest<'_>, now: Now) -> Result<VerifiedIdentity, ProveError> {
@@ -262,27 +307,15 @@ fn prove_offline(realm: &Realm, keyring: &Keyring, request: &StsRequest<'_>, now
         Verdict::Good(principal) => {
             let told = Told { account: principal.account_id(), arn: principal.arn(), user_id: principal.user_id() };
             // A bundle is read for one partition; one that was made for another proves nobody here.
-            VerifiedIdentity::new(realm, Claim::of(request), Source::Offline, now, told).map_err(ProveError::Bundle)
+            let url = request.url();
+            let claim = Claim { access_key_id: url.access_key_id().as_str(), host: &url.host(), ends_at: request.ends_at() };
+            VerifiedIdentity::new(realm, &claim, Source::Offline, now, told).map_err(ProveError::Bundle)
         }
         Verdict::Bad => Err(ProveError::BadSignature),
         Verdict::NoKeyForScope => Err(ProveError::NoKeyForScope),
         Verdict::SessionToken => Err(ProveError::SessionTokenOffline),
         Verdict::UnknownKey => Err(ProveError::UnknownKey),
     }
-}
-
-async fn prove_by_sts(realm: &Realm, client: &Client, token: &OwnedToken, now: Now) -> Result<VerifiedIdentity, ProveError> {
-    let (claim, must_exist, call) =
-        realm.with_request(token, now, |request| (Claim::of(request), realm.must_exist(request), client.caller_identity(request, now)))?;
-    let told = match call.await {
-        Ok(told) => told,
-        Err(StsError { host, failure: Failure::NoSuchHost }) if !must_exist => return Err(ProveError::NoSuchHost { host }),
-        Err(error) => return Err(ProveError::Sts(error)),
-    };
-    let told = Told { account: told.account(), arn: told.arn(), user_id: told.user_id() };
-    let host = claim.host();
-    VerifiedIdentity::new(realm, claim, Source::Sts, now, told)
-        .map_err(|error| ProveError::Sts(StsError { host, failure: Failure::Answer(AnswerError::Identity(error)) }))
 }
 
 /// For the tests of others: an identity, and when it was proved.
@@ -296,7 +329,10 @@ pub(crate) mod testing {
         let realm = tests::realm(vec![Prover::Offline(tests::keyring())]);
         let (token, mut buffer) = (tests::SIGNER.token(), TokenBuffer::new());
         let request = realm.check(token.as_bytes(), &mut buffer, now().unix).unwrap();
-        Arc::new(realm.prove_at_hand(&request, now()).unwrap().unwrap())
+        match realm.prove_at_hand(&request, now()) {
+            AtHand::Decided(proved) => Arc::new(proved.unwrap()),
+            AtHand::Ask(_) => panic!("there are keys at hand, and nobody to be asked"),
+        }
     }
 }
 
@@ -472,7 +508,13 @@ mod tests {
     #[test]
     fn a_proof_is_small_while_it_waits() {
         // 2048 of them may wait within 20 MiB; the room to decode a token alone would be 3 kB for each.
-        let proof = prove(offline(), SIGNER.token(), now());
-        assert!(size_of_val(&proof) < 2048, "{}", size_of_val(&proof));
+        let realm = realm(vec![Prover::Sts(Client::new(sts::Config::default(), Arc::new(())).unwrap())]);
+        let (token, mut buffer) = (SIGNER.token(), TokenBuffer::new());
+        let request = realm.check(token.as_bytes(), &mut buffer, now().unix).unwrap();
+        let AtHand::Ask(client) = realm.prove_at_hand(&request, now()) else { panic!("STS has to be asked") };
+        let proof = realm.ask(client, &request, token.as_bytes(), now());
+        let call = client.caller_identity(&request, now());
+        let sizes = (size_of_val(&proof), size_of_val(&*call));
+        assert!(sizes.0 + sizes.1 < 2048, "{sizes:?}");
     }
 }

@@ -1,11 +1,11 @@
 //! The proof that a token was signed by who it says.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arngate_core::identity::{IdentityError, IdentityShape};
-use arngate_core::{Identity, StsRequest, UnixSeconds};
+use arngate_core::{Identity, UnixSeconds};
 
 use super::Realm;
 use crate::clock::Now;
@@ -40,24 +40,16 @@ pub(super) struct Told<'a> {
 }
 
 /// What a token says of itself; worth something once it is proved.
-pub(super) struct Claim {
-    access_key_id: Box<str>,
-    host: Box<str>,
-    ends_at: UnixSeconds,
+pub(super) struct Claim<'a> {
+    pub(super) access_key_id: &'a str,
+    pub(super) host: &'a dyn fmt::Display,
+    pub(super) ends_at: UnixSeconds,
 }
 
-impl Claim {
-    pub(super) fn of(request: &StsRequest<'_>) -> Self {
-        let url = request.url();
-        Self { access_key_id: url.access_key_id().as_str().into(), host: url.host().to_string().into(), ends_at: request.ends_at() }
-    }
+/// Length of a host of STS, more or less, in bytes.
+const HOST_USUAL_BYTES: usize = 32;
 
-    pub(super) fn host(&self) -> Box<str> {
-        self.host.clone()
-    }
-}
-
-/// An identity that was proved, by whom, when and for which cluster. Only [`prove`](super::prove) makes one.
+/// An identity that was proved, by whom, when and for which cluster. Only the provers make one.
 ///
 /// Owned and compact, for many of them are cached: one text holds all of its parts. It cannot be read back from a serialised form, for that
 /// would be a second way to make one.
@@ -76,16 +68,17 @@ pub struct VerifiedIdentity {
 }
 
 impl VerifiedIdentity {
-    pub(super) fn new(realm: &Realm, claim: Claim, source: Source, now: Now, told: Told<'_>) -> Result<Self, IdentityError> {
+    pub(super) fn new(realm: &Realm, claim: &Claim<'_>, source: Source, now: Now, told: Told<'_>) -> Result<Self, IdentityError> {
         let shape = Identity::check(realm.partition, told.account, told.arn, told.user_id)?.shape();
-        let mut text = String::with_capacity(told.arn.len() + told.user_id.len() + claim.access_key_id.len() + claim.host.len());
+        let mut text = String::with_capacity(told.arn.len() + told.user_id.len() + claim.access_key_id.len() + HOST_USUAL_BYTES);
         let mut end_of = |part: &str| {
             text.push_str(part);
             // All four are bounded by the core, to 2500 bytes together.
             u16::try_from(text.len()).unwrap_or(u16::MAX)
         };
-        let (arn_end, user_id_end, access_key_id_end) = (end_of(told.arn), end_of(told.user_id), end_of(&claim.access_key_id));
-        end_of(&claim.host);
+        let (arn_end, user_id_end, access_key_id_end) = (end_of(told.arn), end_of(told.user_id), end_of(claim.access_key_id));
+        // A string takes whatever is written.
+        let _ = write!(text, "{}", claim.host);
         Ok(Self {
             text: text.into(),
             arn_end,
@@ -196,8 +189,9 @@ mod tests {
         let mut buffer = TokenBuffer::new();
         let now = Now { unix: UnixSeconds::new(1_795_521_600), monotonic: Duration::ZERO };
         let request = realm.check(token.as_bytes(), &mut buffer, now.unix).unwrap();
-        let claim = Claim::of(&request);
-        VerifiedIdentity::new(&realm, claim, Source::Sts, now, Told { account, arn, user_id })
+        let url = request.url();
+        let claim = Claim { access_key_id: url.access_key_id().as_str(), host: &url.host(), ends_at: request.ends_at() };
+        VerifiedIdentity::new(&realm, &claim, Source::Sts, now, Told { account, arn, user_id })
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use super::own_region::OwnRegion;
 use super::response::{self, CallerIdentity};
 use super::retry::SPREAD;
 use super::skew::{self, Notice, Skew};
-use super::{Cause, Failure, Observer, Overload, StsError};
+use super::{Cause, Failure, Observer, Overload};
 use crate::clock::Now;
 use crate::metrics::{StsGauges, StsRegion, StsState};
 use crate::outbound::{self, Broken, ConfigError, ConnectError, Connector, Endpoints, NoAnswer, Pool, ProxySettings, Roots, chain};
@@ -179,31 +180,30 @@ impl Client {
 
     /// Sends the request, and reads who signed it.
     ///
-    /// The future owns what it needs; `request` can go at once. `now` is when the proof began.
+    /// The future owns what it needs; `request` can go at once. It lies in a box, which is not copied on its way into a task. `now` is when the proof began.
     ///
     /// # Errors
     ///
-    /// [`StsError`].
+    /// [`Failure`].
     pub fn caller_identity(
         &self,
         request: &StsRequest<'_>,
         now: Now,
-    ) -> impl Future<Output = Result<CallerIdentity, StsError>> + Send + use<> {
+    ) -> Pin<Box<impl Future<Output = Result<CallerIdentity, Failure>> + Send + use<>>> {
         let shared = Arc::clone(&self.0);
-        let host: Box<str> = request.url().host().to_string().into();
-        let call = shared.call(&host, request, now);
-        async move {
-            let answer = match call {
-                Ok(call) => shared.ask(&host, &call).await,
-                Err(failure) => Err(failure),
-            };
-            answer.map_err(|failure| StsError { host, failure })
-        }
+        let call = shared.call(request, now);
+        Box::pin(async move {
+            match &call {
+                Ok(call) => shared.ask(call).await,
+                Err(failure) => Err(failure.clone()),
+            }
+        })
     }
 }
 
 /// A question, ready to be sent as often as it takes.
 struct Call {
+    name: Box<str>,
     target: Uri,
     host: HeaderValue,
     cluster_id: HeaderValue,
@@ -232,21 +232,21 @@ impl Call {
 impl Shared {
     /// The host comes out of the core's own table, and the query is the very bytes that were checked: nothing is parsed, decoded or written
     /// anew.
-    fn call(&self, host: &str, request: &StsRequest<'_>, now: Now) -> Result<Call, Failure> {
-        let unfit =
-            |what| Failure::Unavailable(Cause::Connection { told: format!("the {what} makes no HTTP request").into(), passing: false });
+    fn call(&self, request: &StsRequest<'_>, now: Now) -> Result<Call, Failure> {
         let url = request.url();
         let region = url.host();
+        let name = region.to_string().into_boxed_str();
         if self.regions.as_ref().is_some_and(|regions| !regions.iter().any(|allowed| allowed == region.region())) {
             return Err(Failure::Region);
         }
         let key = self.known.hash(url.access_key_id().as_str());
         Ok(Call {
             target: Uri::from_maybe_shared(format!("/?{}", url.query())).map_err(|_| unfit("token's URL"))?,
-            host: HeaderValue::from_str(host).map_err(|_| unfit("token's host"))?,
+            host: HeaderValue::from_str(&name).map_err(|_| unfit("token's host"))?,
             cluster_id: HeaderValue::from_str(request.cluster_id().as_str()).map_err(|_| unfit("cluster id"))?,
             region: StsRegion::of(&region),
-            only_by_shape: !self.knows(host, &region),
+            only_by_shape: !self.knows(&name, &region),
+            name,
             lane: if self.known.is_known_hash(key, now.monotonic) { Lane::Known } else { Lane::Other },
             key,
             now,
@@ -263,9 +263,9 @@ impl Shared {
             || self.endpoints.of(host).is_some()
     }
 
-    async fn ask(&self, name: &str, call: &Call) -> Result<CallerIdentity, Failure> {
+    async fn ask(&self, call: &Call) -> Result<CallerIdentity, Failure> {
         let deadline = call.began + self.deadline;
-        let host = self.host(name, call)?;
+        let host = self.host(call)?;
         // Before it takes a place from somebody who can be helped.
         host.check().map_err(shut)?;
         let _places = self.places(&host, call).await.inspect_err(|_| self.observer.lane_refused(call.lane))?;
@@ -273,19 +273,20 @@ impl Shared {
         let admitted = host.admit().map_err(shut)?;
         // A probe is one attempt: it is there to find out, not to have its way.
         let may_be_tried_again = !admitted.is_probe();
-        let first = self.attempt(name, &host, admitted, call, deadline).await;
+        let first = self.attempt(&host, admitted, call, deadline).await;
         if first.as_ref().err().is_some_and(Failure::is_worth_a_retry)
             && may_be_tried_again
             && let Some(admitted) = self.retry(&host, deadline).await
         {
-            return self.attempt(name, &host, admitted, call, deadline).await;
+            return self.attempt(&host, admitted, call, deadline).await;
         }
         first
     }
 
     /// What we keep of the host.
-    fn host(&self, name: &str, call: &Call) -> Result<Arc<Host>, Failure> {
+    fn host(&self, call: &Call) -> Result<Arc<Host>, Failure> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = &call.name;
         let make = || {
             let most = self.max_in_flight;
             // As many as there can be: who comes here has passed the gate over all hosts.
@@ -343,14 +344,7 @@ impl Shared {
     }
 
     /// One attempt, and what it tells of the host.
-    async fn attempt(
-        &self,
-        name: &str,
-        host: &Host,
-        admitted: Admitted<'_>,
-        call: &Call,
-        deadline: Instant,
-    ) -> Result<CallerIdentity, Failure> {
+    async fn attempt(&self, host: &Host, admitted: Admitted<'_>, call: &Call, deadline: Instant) -> Result<CallerIdentity, Failure> {
         let began = self.start.elapsed();
         let (answer, date) = self.exchange(host, call, deadline).await;
         if let Err(Failure::Throttled { .. }) = &answer {
@@ -361,7 +355,7 @@ impl Shared {
             self.compare_clocks(&date, call);
         }
         if admitted.report(verdict(&answer, call)) {
-            tracing::warn!(host = name, "STS does not answer there; it is not asked for some seconds");
+            tracing::warn!(host = &*call.name, "STS does not answer there; it is not asked for some seconds");
         }
         answer
     }
@@ -408,6 +402,10 @@ impl Shared {
             None => {}
         }
     }
+}
+
+fn unfit(what: &str) -> Failure {
+    Failure::Unavailable(Cause::Connection { told: format!("the {what} makes no HTTP request").into(), passing: false })
 }
 
 fn shut(refusal: Refusal) -> Failure {

@@ -25,7 +25,7 @@ use arngate_server::http::webhook::{AccessLog, Parts, Webhook};
 use arngate_server::identity_cache::Settings;
 use arngate_server::mapping::{Backend, BackendMode, Mapping, Names, Policy, Store};
 use arngate_server::metrics::{Levels, Metrics};
-use arngate_server::prover::sts::{Client, Config, Endpoints, Observer};
+use arngate_server::prover::sts::{Client, Config, Endpoints, Observer, Roots};
 use arngate_server::prover::{Chain, Prover, Realm};
 use arngate_server::telemetry::{Captured, Format, Level, Log};
 use bytes::Bytes;
@@ -115,7 +115,7 @@ impl Hall {
         std::fs::write(&ca_file, sts.ca_pem())?;
         let mut endpoints = Endpoints::default();
         endpoints.insert("sts.us-east-1.amazonaws.com", &format!("https://{}", sts.addr()), &StsHosts::new(Partition::Aws))?;
-        let config = Config { endpoints, ca_files: vec![ca_file], ..Config::default() };
+        let config = Config { endpoints, roots: Roots::load(&[ca_file])?, ..Config::default() };
         let metrics = Arc::new(Metrics::new());
         let client = Client::new(config, Arc::clone(&metrics) as Arc<dyn Observer>)?;
         // Requests are timed by the machine's clock, as a server does; the tokens are of another day, so the cluster's stands still.

@@ -38,7 +38,7 @@ use crate::mapping::{BackendMode, Followers, Following, Store, dynamic_file};
 use crate::memory::{Bounds, MemoryLimit, flights_for};
 use crate::metrics::{Levels, Metrics};
 use crate::prover::offline::{Bundle, Keyring};
-use crate::prover::sts::{self, Client, OwnRegion, ProxySettings, Rate};
+use crate::prover::sts::{self, Client, OwnRegion, ProxySettings, Rate, Roots};
 use crate::prover::{Chain, ChainError, Prover, Realm};
 use crate::telemetry::Log;
 use crate::watch::{Looks, Source, Watch};
@@ -190,10 +190,14 @@ impl Service {
             None => OwnRegion::told(config.region.as_deref()),
         };
         let bounds = bounds(&config);
-        let names = ec2_names(&config, &own_region, &bounds, proxy.clone());
+        // Read once where both are told the same: AWS_CA_BUNDLE of a proxy that opens TLS has all of the platform's roots as a rule.
+        let roots = Roots::load(&config.sts.ca_files)?;
+        let ec2_roots = if config.ec2.ca_files == config.sts.ca_files { roots.clone() } else { Roots::load(&config.ec2.ca_files)? };
+        let sts = Aws { own_region: own_region.clone(), roots, proxy: proxy.clone() };
+        let names = ec2_names(&config, &bounds, Aws { own_region: own_region.clone(), roots: ec2_roots, proxy });
         let ec2 = ec2::Names::new(names, signer, Arc::clone(&clock), Arc::clone(&metrics) as Arc<dyn ec2::Observer>)?;
         let mut sources = Vec::new();
-        let (chain, limits) = (chain(&config, &own_region, proxy, &metrics, &mut sources)?, limits(&config, &bounds));
+        let (chain, limits) = (chain(&config, &sts, &metrics, &mut sources)?, limits(&config, &bounds));
         let clients = config.clients.as_ref().map(|settings| clients(settings, &mut sources)).transpose()?;
         let max_ahead_secs = u32::try_from(config.clock_skew.as_secs()).unwrap_or(u32::MAX);
         let realm = Realm::new(&config.cluster_id, config.partition, None, max_ahead_secs, chain)?.with_own_region(own_region);
@@ -419,13 +423,15 @@ impl CertificateFiles {
 }
 
 /// The provers of the settings, in their order.
-fn chain(
-    config: &Config,
-    own_region: &OwnRegion,
+/// How AWS is reached.
+#[derive(Clone)]
+struct Aws {
+    own_region: OwnRegion,
+    roots: Roots,
     proxy: ProxySettings,
-    metrics: &Arc<Metrics>,
-    sources: &mut Vec<Source>,
-) -> Result<Chain, StartError> {
+}
+
+fn chain(config: &Config, aws: &Aws, metrics: &Arc<Metrics>, sources: &mut Vec<Source>) -> Result<Chain, StartError> {
     let mut provers = Vec::new();
     for kind in &config.provers {
         provers.push(match kind {
@@ -446,8 +452,7 @@ fn chain(
                 Prover::Offline(keyring)
             }
             ProverKind::Sts => {
-                let client = sts::Config { own_region: own_region.clone(), ..sts_client(config, proxy.clone()) };
-                let client = Client::new(client, Arc::clone(metrics) as Arc<dyn sts::Observer>)?;
+                let client = Client::new(sts_client(config, aws.clone()), Arc::clone(metrics) as Arc<dyn sts::Observer>)?;
                 metrics.show_sts(client.gauges());
                 Prover::Sts(client)
             }
@@ -456,22 +461,22 @@ fn chain(
     Ok(Chain::new(provers)?)
 }
 
-fn ec2_names(config: &Config, own_region: &OwnRegion, bounds: &Bounds, proxy: ProxySettings) -> ec2::Config {
-    let settings = &config.ec2;
+fn ec2_names(config: &Config, bounds: &Bounds, aws: Aws) -> ec2::Config {
+    let (Aws { own_region, roots, proxy }, settings) = (aws, &config.ec2);
     ec2::Config {
         partition: config.partition,
-        own_region: own_region.clone(),
+        own_region,
         rate: Rate { per_second: settings.qps, burst: settings.burst },
         max_waiters: bounds.waiters,
         endpoints: settings.endpoints.clone(),
-        ca_files: settings.ca_files.clone(),
+        roots,
         proxy,
         ..ec2::Config::default()
     }
 }
 
-fn sts_client(config: &Config, proxy: ProxySettings) -> sts::Config {
-    let settings = &config.sts;
+fn sts_client(config: &Config, aws: Aws) -> sts::Config {
+    let (Aws { own_region, roots, proxy }, settings) = (aws, &config.sts);
     sts::Config {
         deadline: settings.deadline,
         attempt_timeout: settings.attempt_timeout,
@@ -483,10 +488,10 @@ fn sts_client(config: &Config, proxy: ProxySettings) -> sts::Config {
         retry_percent: settings.retry_percent,
         rate: settings.rate,
         regions: settings.regions.clone(),
+        own_region,
         endpoints: settings.endpoints.clone(),
-        ca_files: settings.ca_files.clone(),
+        roots,
         proxy,
-        ..sts::Config::default()
     }
 }
 

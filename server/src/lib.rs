@@ -28,6 +28,7 @@ pub mod identity_cache;
 pub mod mapping;
 pub mod memory;
 pub mod metrics;
+mod one_part;
 mod outbound;
 pub mod prover;
 mod rate;

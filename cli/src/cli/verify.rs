@@ -11,7 +11,7 @@ use arngate_core::limits::DEFAULT_MAX_AHEAD_SECS;
 use arngate_server::clock::{Clock as _, SystemClock};
 use arngate_server::config::{ClientConfig, Overrides};
 use arngate_server::prover::offline::{Bundle, Keyring};
-use arngate_server::prover::sts::{self, Client};
+use arngate_server::prover::sts::{self, Client, Roots};
 use arngate_server::prover::{Chain, OwnedToken, Prover, Realm, VerifiedIdentity, prove};
 use arngate_server::telemetry::escape::Escaped;
 use clap::Args;
@@ -103,8 +103,8 @@ impl Verify {
 
 /// As the server asks STS: straight, or through the proxy of the environment.
 fn sts_client(context: &Context) -> anyhow::Result<Client> {
-    let ca_files = variable(&context.env, &["AWS_CA_BUNDLE"]).map(PathBuf::from).into_iter().collect();
-    Ok(Client::new(sts::Config { ca_files, proxy: context.proxy(), ..sts::Config::default() }, Arc::new(()))?)
+    let ca_files: Vec<_> = variable(&context.env, &["AWS_CA_BUNDLE"]).map(PathBuf::from).into_iter().collect();
+    Ok(Client::new(sts::Config { roots: Roots::load(&ca_files)?, proxy: context.proxy(), ..sts::Config::default() }, Arc::new(()))?)
 }
 
 impl Verified {

@@ -1,7 +1,6 @@
 //! The look-up: what is known already, else a question to EC2 that others may share.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -50,8 +49,8 @@ pub struct Config {
     pub max_waiters: usize,
     /// Where to connect for some hosts.
     pub endpoints: Endpoints,
-    /// PEM files whose certificates are believed beside the platform's.
-    pub ca_files: Vec<PathBuf>,
+    /// Whose certificates are believed.
+    pub roots: Roots,
     /// The proxies of the environment.
     pub proxy: ProxySettings,
 }
@@ -67,7 +66,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(1),
             max_waiters: 8192,
             endpoints: Endpoints::default(),
-            ca_files: Vec::new(),
+            roots: Roots::default(),
             proxy: ProxySettings::default(),
         }
     }
@@ -138,7 +137,7 @@ impl Names {
             connect_timeout: config.connect_timeout,
             attempt_timeout: config.attempt_timeout,
         };
-        let connector = Connector::new(&settings, Roots::load(&config.ca_files)?)?;
+        let connector = Connector::new(&settings, config.roots)?;
         Ok(Self(Arc::new(Shared {
             partition: config.partition,
             own_region: config.own_region,

@@ -34,6 +34,7 @@ use tower_service::Service;
 use super::roots::Roots;
 use super::{ConfigError, Settings};
 use crate::document::reader::integer;
+use crate::one_part::OnePart;
 
 /// Where AWS listens.
 const PORT: u16 = 443;
@@ -378,11 +379,11 @@ impl Shared {
         Ok(established.into_inner())
     }
 
-    async fn tls(&self, host: &str, transport: Box<dyn Transport>) -> Result<TlsStream<Box<dyn Transport>>, ConnectError> {
+    async fn tls(&self, host: &str, transport: Box<dyn Transport>) -> Result<TlsStream<OnePart<Box<dyn Transport>>>, ConnectError> {
         let failed = |error: &(dyn Error + 'static)| ConnectError::of(&format_args!("TLS with {host}"), error);
         let client = self.roots.client().await.map_err(|error| failed(&error))?;
         let name = ServerName::try_from(host.trim_start_matches('[').trim_end_matches(']').to_owned()).map_err(|error| failed(&error))?;
-        TlsConnector::from(client).connect(name, transport).await.map_err(|error| failed(&error))
+        TlsConnector::from(client).connect(name, OnePart(transport)).await.map_err(|error| failed(&error))
     }
 }
 
@@ -410,7 +411,7 @@ impl Service<Uri> for Ready {
 
 /// A TLS stream as the pool wants it. It is HTTP/1.1 always: the services of AWS that we ask speak nothing else.
 pub(crate) struct PooledStream {
-    stream: TokioIo<TlsStream<Box<dyn Transport>>>,
+    stream: TokioIo<TlsStream<OnePart<Box<dyn Transport>>>>,
     _counted: Counted,
 }
 

@@ -16,7 +16,7 @@ pub(crate) use self::connector::{Resolve, Script};
 #[cfg(test)]
 pub(crate) use self::pool::IDLE;
 pub(crate) use self::pool::{Broken, NoAnswer, Pool};
-pub(crate) use self::roots::Roots;
+pub use self::roots::Roots;
 
 /// How to connect.
 #[derive(Clone, Debug)]

@@ -18,32 +18,46 @@ use super::ConfigError;
 /// TLS sessions that are kept to be resumed. There are few hosts; rustls' own default would keep 256.
 const SESSIONS: usize = 32;
 
-/// The roots, and the TLS client that is made of them once.
+/// The roots, and the TLS client that is made of them once. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub struct Roots(Arc<Shared>);
+
 #[derive(Debug)]
-pub(crate) struct Roots {
+struct Shared {
     named: RootCertStore,
     client: OnceCell<Arc<ClientConfig>>,
 }
 
+impl Default for Shared {
+    fn default() -> Self {
+        Self { named: RootCertStore::empty(), client: OnceCell::new() }
+    }
+}
+
 impl Roots {
-    pub(crate) fn load(files: &[PathBuf]) -> Result<Self, ConfigError> {
+    /// The platform's, and those in these PEM files.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::CaFile`].
+    pub fn load(files: &[PathBuf]) -> Result<Self, ConfigError> {
         let mut named = RootCertStore::empty();
         for path in files {
             add_file(&mut named, path)?;
         }
-        Ok(Self { named, client: OnceCell::new() })
+        Ok(Self(Arc::new(Shared { named, client: OnceCell::new() })))
     }
 
     /// The TLS client.
     pub(crate) async fn client(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
         let make = || async {
-            let named = self.named.clone();
+            let named = self.0.named.clone();
             // Reading and parsing 150 certificates takes milliseconds, which belong on no worker.
             tokio::task::spawn_blocking(|| make_client(named))
                 .await
                 .map_err(|_| rustls::Error::General("no TLS roots could be read".into()))?
         };
-        self.client.get_or_try_init(make).await.cloned()
+        self.0.client.get_or_try_init(make).await.cloned()
     }
 }
 

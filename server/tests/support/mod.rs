@@ -28,7 +28,7 @@ use arngate_server::mapping::{Backend, BackendMode, Followers, Mapping, Names, P
 use arngate_server::memory::{Bounds, MemoryLimit};
 use arngate_server::metrics::{Metrics, StsRegion};
 use arngate_server::prover::offline::{Bundle, Day, Derivation, Keyring};
-use arngate_server::prover::sts::{Client, Config, Endpoints, Observer, OwnRegion};
+use arngate_server::prover::sts::{Client, Config, Endpoints, Observer, OwnRegion, Roots};
 use arngate_server::prover::{Chain, Prover, Realm};
 use arngate_server::telemetry::{Captured, Format, Level, Log};
 use bytes::Bytes;
@@ -413,7 +413,7 @@ fn chain(setup: &Setup, fake: &FakeSts, metrics: &Arc<Metrics>, keyring: &Arc<Ke
         let address = if setup.sts_unreachable { closed_port() } else { fake.addr() };
         let mut endpoints = Endpoints::default();
         endpoints.insert("sts.us-east-1.amazonaws.com", &format!("https://{address}"), &StsHosts::new(Partition::Aws)).unwrap();
-        let mut config = Config { endpoints, ca_files: vec![ca_file], ..Config::default() };
+        let mut config = Config { endpoints, roots: Roots::load(&[ca_file]).unwrap(), ..Config::default() };
         if setup.quick_time_outs {
             config.attempt_timeout = Duration::from_millis(200);
             config.deadline = Duration::from_millis(400);
@@ -462,7 +462,7 @@ pub fn ec2_config(fake: &FakeEc2) -> ec2::Config {
     let ca_file = CA_FOLDER.path().join(format!("{}.pem", fake.addr().port()));
     std::fs::write(&ca_file, fake.ca_pem()).unwrap();
     let endpoints = ec2_endpoints(fake.addr());
-    ec2::Config { own_region: OwnRegion::told(Some(REGION)), endpoints, ca_files: vec![ca_file], ..ec2::Config::default() }
+    ec2::Config { own_region: OwnRegion::told(Some(REGION)), endpoints, roots: Roots::load(&[ca_file]).unwrap(), ..ec2::Config::default() }
 }
 
 /// Where EC2 of our region is.

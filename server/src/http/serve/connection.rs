@@ -21,6 +21,7 @@ use super::connections::Place;
 use super::meter::Meter;
 use super::{Handler, Limits, Peer};
 use crate::http::tls::Tls;
+use crate::one_part::OnePart;
 
 /// What a peer may send until TLS is set up, in bytes. A greeting has 300 to 2 000, and rustls would keep 64 KiB of one that does not end.
 const HANDSHAKE_MAX_BYTES: usize = 8 << 10;
@@ -177,12 +178,12 @@ impl<H: Handler> Connection<H> {
     }
 }
 
-async fn handshake(tls: &Tls, stream: TcpStream) -> io::Result<Box<TlsStream<Meter<TcpStream>>>> {
+async fn handshake(tls: &Tls, stream: TcpStream) -> io::Result<Box<TlsStream<Meter<OnePart<TcpStream>>>>> {
     let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
     let most = if tls.clients.is_some() { HANDSHAKE_WITH_CERTIFICATE_MAX_BYTES } else { HANDSHAKE_MAX_BYTES };
     // rustls makes room for a record before it reads, so nothing is begun for those who send nothing.
     stream.readable().await?;
-    let mut stream = Box::new(Box::pin(acceptor.accept(Meter::new(stream, most))).await?);
+    let mut stream = Box::new(Box::pin(acceptor.accept(Meter::new(OnePart(stream), most))).await?);
     stream.get_mut().0.lift();
     Ok(stream)
 }

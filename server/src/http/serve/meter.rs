@@ -51,12 +51,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 
-    /// One part goes by `send`: `writev`, which rustls takes for all that it has, looks at more on its way.
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match parts {
-            [part] => self.poll_write(context, part),
-            parts => Pin::new(&mut self.stream).poll_write_vectored(context, parts),
-        }
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
     }
 
     fn is_write_vectored(&self) -> bool {

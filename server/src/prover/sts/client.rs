@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -60,8 +59,8 @@ pub struct Config {
     pub own_region: OwnRegion,
     /// Where to connect for some hosts.
     pub endpoints: Endpoints,
-    /// PEM files whose certificates are believed beside the platform's.
-    pub ca_files: Vec<PathBuf>,
+    /// Whose certificates are believed. The platform's roots.
+    pub roots: Roots,
     /// The proxies of the environment.
     pub proxy: ProxySettings,
 }
@@ -81,7 +80,7 @@ impl Default for Config {
             regions: None,
             own_region: OwnRegion::default(),
             endpoints: Endpoints::default(),
-            ca_files: Vec::new(),
+            roots: Roots::default(),
             proxy: ProxySettings::default(),
         }
     }
@@ -137,8 +136,7 @@ impl Client {
     ///
     /// [`ConfigError`].
     pub fn new(config: Config, observer: Arc<dyn Observer>) -> Result<Self, ConfigError> {
-        let roots = Roots::load(&config.ca_files)?;
-        let connector = Connector::new(&config.outbound(), roots)?;
+        let connector = Connector::new(&config.outbound(), config.roots.clone())?;
         Ok(Self::with_connector(&config, connector, observer))
     }
 

@@ -46,7 +46,7 @@ pub use self::known::KnownKeys;
 pub use self::lane::Lane;
 pub use self::own_region::OwnRegion;
 pub use self::response::CallerIdentity;
-pub use crate::outbound::{ConfigError, EndpointError, Endpoints, ProxySettings};
+pub use crate::outbound::{ConfigError, EndpointError, Endpoints, ProxySettings, Roots};
 pub use crate::rate::Rate;
 
 /// Told of what happens on the way to STS, as it happens.

@@ -137,7 +137,7 @@ impl Server {
         for host in [HOST, "sts.eu-west-1.amazonaws.com"] {
             endpoints.insert(host, &format!("https://localhost:{}", self.port), &StsHosts::new(Partition::Aws)).unwrap();
         }
-        Config { endpoints, ca_files: vec![self.ca_file()], ..Config::default() }
+        Config { endpoints, roots: Roots::load(&[self.ca_file()]).unwrap(), ..Config::default() }
     }
 
     fn client(&self) -> Client {
@@ -378,7 +378,7 @@ async fn waits_a_while_for_a_place_and_then_gives_up() {
 #[tokio::test]
 async fn believes_the_named_roots_and_the_tokens_host_only() {
     let server = Server::start([good()]).await;
-    let config = Config { ca_files: vec![], ..server.config() };
+    let config = Config { roots: Roots::default(), ..server.config() };
     let error = told(realm(vec![Prover::Sts(server.client_with(config))])).await;
     assert_eq!(error, format!("STS at {HOST}: no connection: TLS with {HOST}: invalid peer certificate: UnknownIssuer"));
 
@@ -542,8 +542,7 @@ fn a_ca_file_that_cannot_be_read_is_an_error_at_once() {
         if let Some(text) = text {
             std::fs::write(&path, text).unwrap();
         }
-        let config = Config { ca_files: vec![path.clone()], ..Config::default() };
-        let error = Client::new(config, Arc::new(())).unwrap_err().to_string();
+        let error = Roots::load(std::slice::from_ref(&path)).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{}: ", path.display())) && error.contains(why), "{error}");
     }
 }
@@ -555,7 +554,7 @@ fn with_dns(resolve: Resolve, own_region: Option<&str>, proxy: &ProxySettings) -
 }
 
 fn with_dns_and(config: &Config, resolve: Resolve, own_region: Option<&str>) -> Arc<Realm> {
-    let connector = Connector::with_resolver(&config.outbound(), Roots::load(&[]).unwrap(), resolve);
+    let connector = Connector::with_resolver(&config.outbound(), Roots::default(), resolve);
     let client = Client::with_connector(config, connector.unwrap(), Arc::new(()));
     let chain = Chain::new(vec![Prover::Sts(client)]).unwrap();
     Arc::new(Realm::new("edge-1", Partition::Aws, own_region, 300, chain).unwrap())
@@ -597,7 +596,7 @@ async fn a_connection_that_nobody_waits_for_ends_too() {
     let mut endpoints = Endpoints::default();
     endpoints.insert(HOST, &format!("https://{}", silent.local_addr().unwrap()), &StsHosts::new(Partition::Aws)).unwrap();
     let config = Config { endpoints, attempt_timeout: Duration::from_millis(20), ..Config::default() };
-    let connector = Connector::new(&config.outbound(), Roots::load(&[]).unwrap()).unwrap();
+    let connector = Connector::new(&config.outbound(), Roots::default()).unwrap();
     let error = connector.connect(HOST).await.err().unwrap();
     assert_eq!(error.to_string(), format!("no connection on which {HOST} speaks TLS within 20 ms"));
 }

@@ -79,7 +79,7 @@ impl Sts {
         let hosts: Vec<String> = hosts("sts").chain(hosts("sts-fips")).collect();
         let acceptor = acceptor(&hosts.iter().map(String::as_str).collect::<Vec<_>>(), &ca_file);
         let (seen, answers): (Arc<Mutex<Seen>>, Answers) = (Arc::default(), Arc::new(answers));
-        let config = Config { ca_files: vec![ca_file.clone()], ..config };
+        let config = Config { roots: Roots::load(&[ca_file]).unwrap(), ..config };
         let script: Script = {
             let seen = Arc::clone(&seen);
             Arc::new(move |host| {
@@ -90,7 +90,7 @@ impl Sts {
                 Ok(ours)
             })
         };
-        let connector = Connector::scripted(&config.outbound(), Roots::load(&[ca_file]).unwrap(), script).unwrap();
+        let connector = Connector::scripted(&config.outbound(), config.roots.clone(), script).unwrap();
         let client = Client::with_connector(&config, connector, observer);
         let realm = realm(vec![Prover::Sts(client.clone())]);
         Self { client, realm, counts: Arc::default(), seen, _folder: folder }

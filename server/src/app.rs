@@ -4,45 +4,49 @@
 //! Config ─► Service (cluster, certificate, webhook)  ─► Running (bound)  ─► run until told to stop ─► drained
 //! ```
 
+mod assemble;
+mod certificate;
+mod ready;
 mod reload;
+mod running;
+mod signals;
 
-use std::net::{IpAddr, SocketAddr};
-use std::num::NonZero;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
 
 use arngate_core::request::ClusterIdError;
-use tokio::net::TcpListener;
-#[cfg(unix)]
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::bootstrap::kubeconfig::{self, ClientFiles, KubeconfigError};
-use crate::bootstrap::x509::Summary;
+use crate::bootstrap::kubeconfig::KubeconfigError;
 use crate::bootstrap::{self, certs};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{self, Cluster};
-use crate::config::{CacheSettings, ClientSettings, Config, ProverKind, WebhookClientSettings};
+use crate::config::Config;
 use crate::document::Errors;
 use crate::ec2;
 use crate::flight;
-use crate::http::admin::{self, Admin, Audience, Check, Readiness};
+use crate::http::admin::{self, Audience};
 use crate::http::body::Bodies;
 use crate::http::respond::DenyStatus;
-use crate::http::serve::{self, BindError, Drained, Limits, Sharing};
+use crate::http::serve::{self, BindError, Limits, Sharing};
 use crate::http::tls::{AuthoritiesError, Clients, CurrentCert, Tls, TlsError};
-use crate::http::webhook::{self, AccessLog, Parts, Webhook};
+use crate::http::webhook::{AccessLog, Parts, Webhook};
 use crate::identity_cache::{self, NoRandom};
-use crate::mapping::{BackendMode, Followers, Following, Store, dynamic_file};
-use crate::memory::{Bounds, MemoryLimit, flights_for};
+use crate::mapping::{BackendMode, Followers, Following, Store};
+use crate::memory::Bounds;
 use crate::metrics::{Levels, Metrics};
-use crate::prover::offline::{Bundle, Keyring};
-use crate::prover::sts::{self, Client, OwnRegion, ProxySettings, Rate, Roots};
-use crate::prover::{Chain, ChainError, Prover, Realm};
+use crate::prover::sts;
+use crate::prover::{ChainError, Realm};
 use crate::telemetry::Log;
 use crate::watch::{Looks, Source, Watch};
-use reload::{ModeFile, SettingsFile, modes_in_force};
+use certificate::{CertificateFiles, client_files};
+use ready::Ready;
+use reload::{ModeFile, modes_in_force};
+
+pub use assemble::worker_threads;
+pub use certificate::{NOT_FOR_HOSTNAME, WebhookKubeconfig};
+pub use running::Running;
+pub use signals::{install_panic_hook, told_to_stop};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -134,37 +138,6 @@ pub struct Service {
     pub clock: Arc<dyn Clock>,
 }
 
-/// What to say of a certificate that was found and is made out to others than the kubeconfig names.
-pub const NOT_FOR_HOSTNAME: &str = "the certificate that is there is not for this host name, which the webhook kubeconfig uses: \
-    API servers will not connect; set server.hostname, or delete cert.pem and key.pem, so that new ones are made";
-
-/// The file by which the API server finds us. It is written once the port is known, and not at all where we cannot listen: a second server that
-/// was started by mistake leaves the first one's alone.
-#[derive(Clone, Debug)]
-pub struct WebhookKubeconfig {
-    /// Where it goes.
-    pub path: PathBuf,
-    /// The host that it names.
-    pub hostname: String,
-    /// What it names for the API server to show.
-    pub client: Option<WebhookClientSettings>,
-}
-
-impl WebhookKubeconfig {
-    fn write(&self, certificate: &certs::ServingCert, port: u16) -> Result<(), KubeconfigError> {
-        if !certificate.is_for(&self.hostname) {
-            tracing::warn!(hostname = self.hostname, "{NOT_FOR_HOSTNAME}");
-        }
-        let url = kubeconfig::server_url(&self.hostname, port);
-        kubeconfig::write(&self.path, &kubeconfig::render(certificate.leaf_der(), &url, self.client.as_ref().map(client_files)))?;
-        let path = self.path.display();
-        tracing::info!(
-            "reconfigure your apiserver with `--authentication-token-webhook-config-file={path}` to enable (assuming default hostPath mounts)"
-        );
-        Ok(())
-    }
-}
-
 /// Where the listener for probes is.
 #[derive(Clone, Debug)]
 pub struct AdminListener {
@@ -177,85 +150,6 @@ pub struct AdminListener {
 }
 
 impl Service {
-    /// Puts a server together from its settings: reads the bundle, loads or makes the certificate. Asks nobody anything.
-    ///
-    /// # Errors
-    ///
-    /// [`StartError`].
-    pub fn from_config(config: Config, proxy: ProxySettings, signer: Arc<dyn ec2::Signer>, log: Log) -> Result<Self, StartError> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let metrics = Arc::new(Metrics::new());
-        let own_region = match &config.region_source {
-            Some(source) => OwnRegion::from_imds(source.clone()),
-            None => OwnRegion::told(config.region.as_deref()),
-        };
-        let bounds = bounds(&config);
-        // Read once where both are told the same: AWS_CA_BUNDLE of a proxy that opens TLS has all of the platform's roots as a rule.
-        let roots = Roots::load(&config.sts.ca_files)?;
-        let ec2_roots = if config.ec2.ca_files == config.sts.ca_files { roots.clone() } else { Roots::load(&config.ec2.ca_files)? };
-        let sts = Aws { own_region: own_region.clone(), roots, proxy: proxy.clone() };
-        let names = ec2_names(&config, &bounds, Aws { own_region: own_region.clone(), roots: ec2_roots, proxy });
-        let ec2 = ec2::Names::new(names, signer, Arc::clone(&clock), Arc::clone(&metrics) as Arc<dyn ec2::Observer>)?;
-        let mut sources = Vec::new();
-        let (chain, limits) = (chain(&config, &sts, &metrics, &mut sources)?, limits(&config, &bounds));
-        let clients = config.clients.as_ref().map(|settings| clients(settings, &mut sources)).transpose()?;
-        let max_ahead_secs = u32::try_from(config.clock_skew.as_secs()).unwrap_or(u32::MAX);
-        let realm = Realm::new(&config.cluster_id, config.partition, None, max_ahead_secs, chain)?.with_own_region(own_region);
-
-        let mut config = config;
-        let mappings = Arc::new(Store::new(config.mappings.policy.clone()));
-        // What it holds is replaced with the file, and should go then.
-        mappings.publish(BackendMode::MountedFile, std::mem::take(&mut config.mappings.mounted));
-        let config = Arc::new(config);
-        let mut followers = Followers::default();
-        if let Some(settings) = config.mappings.dynamic_file.clone() {
-            followers.insert(BackendMode::DynamicFile, dynamic_file::follower(settings, config.mappings.options));
-        }
-        if let Some(origin) = config.origin.clone() {
-            let (in_force, store, metrics, clock) = (Arc::clone(&config), Arc::clone(&mappings), Arc::clone(&metrics), Arc::clone(&clock));
-            sources.push(SettingsFile { origin, in_force, store, metrics, clock }.source());
-        }
-
-        let (listen, bootstrap) = (config.listen, &config.bootstrap);
-        let names = certs::Names { address: &listen.address.to_string(), hostname: &bootstrap.hostname };
-        let mut looks = Looks::of(&certificate_paths(&bootstrap.state_dir));
-        let certificate = certs::load_or_generate(&bootstrap.state_dir, names, clock.now().unix)?;
-        if certificate.origin() == certs::Origin::Generated {
-            looks = Looks::of(&certificate_paths(&bootstrap.state_dir));
-        }
-        let kubeconfig = (!bootstrap.kubeconfig_pregenerated).then(|| WebhookKubeconfig {
-            path: bootstrap.generate_kubeconfig.clone(),
-            hostname: bootstrap.hostname.clone(),
-            client: bootstrap.webhook_client.clone(),
-        });
-        let audience = if config.admin.is_set { Audience::Everybody } else { Audience::Loopback };
-        let address = config.admin.address;
-        Ok(Self {
-            realm,
-            mappings,
-            followers,
-            modes_path: config.mappings.modes_path.clone(),
-            certificate,
-            certificate_files: Some((bootstrap.state_dir.clone(), looks)),
-            clients,
-            sources,
-            address: listen.address,
-            port: listen.port,
-            sharing: if listen.reuse_port { Sharing::WithOthers } else { Sharing::Alone },
-            kubeconfig,
-            admin: Some(AdminListener { address: address.ip.map_or_else(String::new, |ip| ip.to_string()), port: address.port, audience }),
-            limits,
-            bounds,
-            deny_status: config.answer.deny_status,
-            access_log: config.answer.access_log,
-            log,
-            metrics,
-            cache: cache(&config.cache, &bounds),
-            ec2,
-            clock,
-        })
-    }
-
     /// Listens, and writes the webhook kubeconfig.
     ///
     /// # Errors
@@ -316,318 +210,6 @@ impl Service {
     }
 }
 
-const fn cache(settings: &CacheSettings, bounds: &Bounds) -> identity_cache::Settings {
-    identity_cache::Settings {
-        ttl: settings.ttl,
-        max_bytes: bounds.cache_bytes,
-        negative_ttl: settings.negative_ttl,
-        stale_if_down: settings.stale_if_down,
-    }
-}
-
-/// What the memory limit suggests, where nothing was set.
-fn bounds(config: &Config) -> Bounds {
-    let limit = MemoryLimit::of_this_process();
-    let mut bounds = Bounds::under(limit);
-    let set = &config.bounds;
-    let put = |bound: &mut usize, set: Option<usize>| *bound = set.unwrap_or(*bound);
-    put(&mut bounds.cache_bytes, config.cache.max_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)));
-    put(&mut bounds.connections, set.max_connections);
-    put(&mut bounds.waiters, set.max_waiters);
-    put(&mut bounds.flights, set.max_flights.or_else(|| set.max_waiters.map(flights_for)));
-    put(&mut bounds.body_bytes, set.max_body_bytes);
-    bounds.streams = set.max_streams.unwrap_or(bounds.streams);
-    let limit = limit.bytes().map_or_else(|| "none".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
-    tracing::info!(
-        cacheBytes = bounds.cache_bytes,
-        connections = bounds.connections,
-        waiters = bounds.waiters,
-        flights = bounds.flights,
-        bodyBytes = bounds.body_bytes,
-        "bounds under a memory limit of {limit}"
-    );
-    bounds
-}
-
-/// How many threads are to serve: as many as were set, else as many processors as we may use at once, as far as the memory limit allows.
-#[must_use]
-pub fn worker_threads(config: &Config) -> usize {
-    // The standard library knows of quotas (cgroup v1 and v2) and of affinity.
-    let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
-    config.bounds.worker_threads.unwrap_or_else(|| processors().min(Bounds::under(MemoryLimit::of_this_process()).worker_threads))
-}
-
-/// The usual bounds, and time enough at the end for a question to STS, and then EC2, that has just begun.
-fn limits(config: &Config, bounds: &Bounds) -> Limits {
-    let usual = Limits::default();
-    Limits {
-        drain: usual.drain.max(config.sts.deadline + ec2::Config::default().deadline + Duration::from_secs(1)),
-        max_connections: bounds.connections,
-        max_streams: bounds.streams,
-        connection_window: bounds.connection_window,
-        ..usual
-    }
-}
-
-/// Who may ask, by the settings.
-fn clients(settings: &ClientSettings, sources: &mut Vec<Source>) -> Result<Arc<Clients>, AuthoritiesError> {
-    let path = settings.ca_file.clone();
-    let looks = Looks::of(std::slice::from_ref(&path));
-    let clients = Arc::new(Clients::load(&path, settings.names.clone())?);
-    let reloaded = Arc::clone(&clients);
-    sources.push(Source::new("client-ca", vec![path.clone()], looks, move || {
-        reloaded.reload(&path).map_err(|error| error.to_string())?;
-        Ok(path.display().to_string())
-    }));
-    Ok(clients)
-}
-
-fn client_files(client: &WebhookClientSettings) -> ClientFiles<'_> {
-    ClientFiles { certificate: &client.certificate, key: &client.key }
-}
-
-fn certificate_paths(state_dir: &Path) -> [PathBuf; 2] {
-    [certs::certificate_path(state_dir), certs::key_path(state_dir)]
-}
-
-/// Certificate and key on the disk, and all that follows when they change.
-struct CertificateFiles {
-    state_dir: PathBuf,
-    current: Arc<CurrentCert>,
-    ready: Arc<Ready>,
-    kubeconfig: Option<WebhookKubeconfig>,
-    port: u16,
-}
-
-impl CertificateFiles {
-    fn source(self, looks: Looks) -> Source {
-        let paths = certificate_paths(&self.state_dir).into();
-        Source::new("certificate", paths, looks, move || self.reload())
-    }
-
-    fn reload(&self) -> Result<String, String> {
-        let certificate = certs::load(&self.state_dir).map_err(|error| error.to_string())?;
-        let [path, key] = certificate_paths(&self.state_dir);
-        let certificate = certificate.ok_or_else(|| format!("{} or {} is missing", path.display(), key.display()))?;
-        let is_another = self.current.current().cert != certificate.certified_key().cert;
-        self.current.replace(certificate.certified_key());
-        self.ready.serves(&certificate);
-        if let (Some(kubeconfig), true) = (&self.kubeconfig, is_another) {
-            match kubeconfig.write(&certificate, self.port) {
-                Ok(()) => tracing::warn!("the webhook kubeconfig trusts the new certificate: API servers read it when they start"),
-                Err(error) => tracing::error!(%error, "the webhook kubeconfig still trusts the certificate before this one"),
-            }
-        }
-        Ok(path.display().to_string())
-    }
-}
-
-/// The provers of the settings, in their order.
-/// How AWS is reached.
-#[derive(Clone)]
-struct Aws {
-    own_region: OwnRegion,
-    roots: Roots,
-    proxy: ProxySettings,
-}
-
-fn chain(config: &Config, aws: &Aws, metrics: &Arc<Metrics>, sources: &mut Vec<Source>) -> Result<Chain, StartError> {
-    let mut provers = Vec::new();
-    for kind in &config.provers {
-        provers.push(match kind {
-            ProverKind::Offline => {
-                let offline = config.offline.as_ref().ok_or(StartError::NoBundle)?;
-                let (path, partition) = (offline.bundle.clone(), config.partition);
-                let looks = Looks::of(std::slice::from_ref(&path));
-                let bundle = Bundle::load(&path, partition).map_err(StartError::Bundle)?;
-                tracing::info!(principals = bundle.principals().len(), bundle = %path.display(), "loaded the key bundle");
-                let keyring = Arc::new(Keyring::new(bundle));
-                let reloaded = Arc::clone(&keyring);
-                sources.push(Source::new("bundle", vec![path.clone()], looks, move || {
-                    let bundle = Bundle::load(&path, partition).map_err(|errors| errors.to_string())?;
-                    let loaded = format!("{} principals of {}", bundle.principals().len(), path.display());
-                    reloaded.replace(bundle);
-                    Ok(loaded)
-                }));
-                Prover::Offline(keyring)
-            }
-            ProverKind::Sts => {
-                let client = Client::new(sts_client(config, aws.clone()), Arc::clone(metrics) as Arc<dyn sts::Observer>)?;
-                metrics.show_sts(client.gauges());
-                Prover::Sts(client)
-            }
-        });
-    }
-    Ok(Chain::new(provers)?)
-}
-
-fn ec2_names(config: &Config, bounds: &Bounds, aws: Aws) -> ec2::Config {
-    let (Aws { own_region, roots, proxy }, settings) = (aws, &config.ec2);
-    ec2::Config {
-        partition: config.partition,
-        own_region,
-        rate: Rate { per_second: settings.qps, burst: settings.burst },
-        max_waiters: bounds.waiters,
-        endpoints: settings.endpoints.clone(),
-        roots,
-        proxy,
-        ..ec2::Config::default()
-    }
-}
-
-fn sts_client(config: &Config, aws: Aws) -> sts::Config {
-    let (Aws { own_region, roots, proxy }, settings) = (aws, &config.sts);
-    sts::Config {
-        deadline: settings.deadline,
-        attempt_timeout: settings.attempt_timeout,
-        connect_timeout: settings.connect_timeout,
-        max_in_flight: settings.max_in_flight,
-        max_wait: settings.max_wait,
-        max_queued: settings.max_queued,
-        max_known_keys: settings.max_known_keys,
-        retry_percent: settings.retry_percent,
-        rate: settings.rate,
-        regions: settings.regions.clone(),
-        own_region,
-        endpoints: settings.endpoints.clone(),
-        roots,
-        proxy,
-    }
-}
-
-/// A server that listens.
-#[derive(Debug)]
-pub struct Running {
-    cluster: Arc<Cluster>,
-    listener: TcpListener,
-    tls: Tls,
-    admin: Option<(TcpListener, Audience)>,
-    webhook: Arc<Webhook>,
-    metrics: Arc<Metrics>,
-    ready: Arc<Ready>,
-    limits: Limits,
-    watch: Watch,
-    following: Arc<Mutex<Following>>,
-}
-
-impl Running {
-    /// Where the webhook listens.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// Where the listener for probes is, if there is one.
-    #[must_use]
-    pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
-    }
-
-    /// The cluster that it answers for: whoever holds it can put other mappings in force.
-    #[must_use]
-    pub fn cluster(&self) -> Arc<Cluster> {
-        Arc::clone(&self.cluster)
-    }
-
-    /// What it counts.
-    #[must_use]
-    pub fn metrics(&self) -> Arc<Metrics> {
-        Arc::clone(&self.metrics)
-    }
-
-    /// Serves until `shutdown`, then answers what has come in and ends.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Drained {
-        let refusals: Arc<dyn serve::Refusals> = Arc::clone(&self.metrics) as _;
-        let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
-        let probes = self.admin.map(|(listener, audience)| {
-            let admin = Admin::new(audience, Arc::clone(&self.metrics), Arc::clone(&self.ready) as Arc<dyn Readiness>);
-            let stopped = async move {
-                // Either way there is nothing left to probe.
-                let _ = admin_stopped.await;
-            };
-            tokio::spawn(admin::serve(listener, admin, Arc::clone(&refusals), stopped))
-        });
-        let modes = modes_in_force(&self.cluster.mappings);
-        // Before the file that may change them is looked at again.
-        self.following.lock().unwrap_or_else(PoisonError::into_inner).follow(&modes);
-        let watching = tokio::spawn(self.watch.run());
-        let ready = Arc::clone(&self.ready);
-        let draining = async move {
-            shutdown.await;
-            ready.draining.store(true, Ordering::Relaxed);
-        };
-        let handler = webhook::Served(Arc::clone(&self.webhook));
-        let drained = serve::serve(self.listener, Some(self.tls), handler, self.limits, refusals, draining).await;
-        watching.abort();
-        self.webhook.tell_left_out();
-        drop(stop_admin);
-        if let Some(probes) = probes {
-            // Its own bounds end it; what it has left out is no request of anybody's.
-            let _ = probes.await;
-        }
-        drained
-    }
-}
-
-/// Whether we can do our work. Provers are there before anything listens; what is left is whether all mappings in force have been loaded, whether the
-/// certificate is good now, and whether we are on our way out.
-#[derive(Debug)]
-struct Ready {
-    draining: AtomicBool,
-    /// First and last second of the certificate, where they can be read.
-    not_before: AtomicI64,
-    not_after: AtomicI64,
-    mappings: Arc<Store>,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
-}
-
-/// How long before its end a certificate is worth a warning, in seconds: a fortnight.
-const EXPIRES_SOON_SECS: i64 = 14 * 86_400;
-
-impl Ready {
-    fn new(mappings: Arc<Store>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
-        let (not_before, not_after) = (AtomicI64::new(i64::MIN), AtomicI64::new(i64::MAX));
-        Self { draining: AtomicBool::new(false), not_before, not_after, mappings, clock, metrics }
-    }
-
-    /// This certificate is shown from now on.
-    fn serves(&self, certificate: &certs::ServingCert) {
-        let Some(summary) = Summary::parse(certificate.leaf_der()) else { return };
-        self.not_before.store(summary.not_before.as_i64(), Ordering::Relaxed);
-        self.not_after.store(summary.not_after.as_i64(), Ordering::Relaxed);
-        self.metrics.certificate_expires(summary.not_after);
-        let left_secs = summary.not_after.as_i64().saturating_sub(self.clock.now().unix.as_i64());
-        if !self.certificate_is_good() {
-            tracing::error!("the serving certificate is not good now (it has run out, or has not begun): API servers will not connect");
-        } else if left_secs < EXPIRES_SOON_SECS {
-            tracing::warn!(days = left_secs / 86_400, "the serving certificate runs out soon");
-        }
-    }
-
-    fn certificate_is_good(&self) -> bool {
-        let now = self.clock.now().unix.as_i64();
-        (self.not_before.load(Ordering::Relaxed)..=self.not_after.load(Ordering::Relaxed)).contains(&now)
-    }
-}
-
-impl Readiness for Ready {
-    fn checks(&self) -> Vec<Check> {
-        let mappings = Check { name: "mappings", ok: self.mappings.current().missing().next().is_none(), required: true };
-        let provers = Check { name: "provers", ok: true, required: true };
-        let serving = Check { name: "serving", ok: !self.draining.load(Ordering::Relaxed), required: true };
-        let certificate = Check { name: "certificate", ok: self.certificate_is_good(), required: true };
-        let mut checks = vec![mappings, certificate, provers, serving];
-        // Left out where STS is not asked at all.
-        let away = self.metrics.sts_state().map(|state| state.hosts_open + state.hosts_half_open);
-        checks.extend(away.map(|away| Check { name: "sts", ok: away == 0, required: false }));
-        checks
-    }
-}
-
 /// What `init` writes, and where it says that it goes.
 #[derive(Debug)]
 pub struct Initialized {
@@ -668,65 +250,6 @@ pub fn init(config: &Config, state_dir: PathBuf, kubeconfig: PathBuf) -> Result<
     })
 }
 
-/// Tells of a panic where it happened, and not what it said: that may quote a request.
-pub fn install_panic_hook() {
-    std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-        tracing::error!(%place, "panic");
-    }));
-}
-
-/// Ready when the process is told to end: SIGTERM, or an interrupt at the terminal. A second one ends it at once.
-///
-/// Both count from this call on, not from when they are first waited for. To be called within a runtime.
-pub fn told_to_stop() -> impl Future<Output = ()> + Send {
-    let mut signals = Signals::listen();
-    async move {
-        let signal = signals.next().await;
-        tracing::info!(signal, "draining; a second signal ends at once");
-        tokio::spawn(async move {
-            signals.next().await;
-            std::process::exit(1);
-        });
-    }
-}
-
-/// The signals that end a process; none where the system gives no handlers, and then they end it as they always do.
-#[cfg(unix)]
-struct Signals(Option<(Signal, Signal)>);
-
-#[cfg(unix)]
-impl Signals {
-    fn listen() -> Self {
-        Self(signal(SignalKind::terminate()).and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?))).ok())
-    }
-
-    async fn next(&mut self) -> &'static str {
-        let Some((terminate, interrupt)) = &mut self.0 else { return std::future::pending().await };
-        tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    const fn listen() -> Self {
-        Self
-    }
-
-    async fn next(&mut self) -> &'static str {
-        match tokio::signal::ctrl_c().await {
-            Ok(()) => "Ctrl-C",
-            Err(_) => std::future::pending().await,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use arngate_core::{Identity, Partition};
@@ -735,6 +258,7 @@ mod tests {
     use crate::config::{self, Environment, Overrides};
     use crate::dev::Dev;
     use crate::mapping::Outcome as LookUp;
+    use crate::prover::sts::ProxySettings;
     use crate::telemetry::{Format, Level};
 
     /// A key and a certificate for `localhost`, as PEM.

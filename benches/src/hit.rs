@@ -19,7 +19,7 @@ use arngate_server::clock::{Clock, ManualClock, SystemClock};
 use arngate_server::cluster::{Cluster, Parts as ClusterParts};
 use arngate_server::ec2;
 use arngate_server::flight;
-use arngate_server::http::respond::DenyStatus;
+use arngate_server::http::respond::{DenyStatus, Reply};
 use arngate_server::http::serve::Peer;
 use arngate_server::http::webhook::{AccessLog, Parts, Webhook};
 use arngate_server::identity_cache::Settings;
@@ -176,7 +176,7 @@ impl Hall {
     ///
     /// Where it is not known at once.
     #[must_use]
-    pub fn answer(&self, known: &Known) -> Response<Full<Bytes>> {
+    pub fn answer(&self, known: &Known) -> Response<Reply> {
         let _context = self.runtime.enter();
         self.webhook.handle(peer(), request(known.body.clone())).now_or_never().expect("a hit waits for nothing")
     }
@@ -197,7 +197,9 @@ fn peer() -> Peer {
     Peer { address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000), standing: Standing::Unasked }
 }
 
-fn request(body: Bytes) -> Request<Full<Bytes>> {
+/// A question as an API server sends it.
+#[must_use]
+pub fn request(body: Bytes) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = hyper::Method::POST;
     *request.uri_mut() = hyper::Uri::from_static("/authenticate?timeout=30s");

@@ -408,7 +408,7 @@ const _: () = assert!(size_of::<ArnError>() <= 2, "an ArnError travels in a regi
 #[cfg(test)]
 mod tests {
     extern crate std;
-    use std::hash::{BuildHasher as _, BuildHasherDefault};
+    use core::hash::{BuildHasher as _, BuildHasherDefault};
     use std::string::ToString as _;
 
     use super::*;

@@ -11,12 +11,10 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{Method, Response, StatusCode};
 use tokio::net::TcpListener;
 
-use super::respond::{page, text};
+use super::respond::{Reply, page, text};
 use super::serve::{self, Drained, Limits, Peer, Refusals, Sharing};
 use crate::metrics::{self, Metrics};
 
@@ -66,7 +64,7 @@ impl Admin {
 
     /// The answer to one request.
     #[must_use]
-    pub fn answer(&self, peer: Peer, method: &Method, path: &str, query: Option<&str>) -> Response<Full<Bytes>> {
+    pub fn answer(&self, peer: Peer, method: &Method, path: &str, query: Option<&str>) -> Response<Reply> {
         let trusted = self.audience == Audience::Everybody || peer.is_loopback();
         let reading = *method == Method::GET || *method == Method::HEAD;
         // Kubernetes' own components take `?verbose` with and without a value.
@@ -79,7 +77,7 @@ impl Admin {
         }
     }
 
-    fn readiness(&self, verbose: bool) -> Response<Full<Bytes>> {
+    fn readiness(&self, verbose: bool) -> Response<Reply> {
         let checks = self.readiness.checks();
         let ready = checks.iter().all(|check| check.ok || !check.required);
         let (status, word) = if ready { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };

@@ -21,8 +21,8 @@
 //! each was measured; `docs/operations.md` has the table.
 
 use std::fmt;
+use std::io::Cursor;
 
-use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Response, StatusCode};
@@ -41,11 +41,14 @@ pub enum DenyStatus {
     Ok,
 }
 
+/// The body of an answer: the buffer into which it was written. (`Bytes` would make a handle for it, one more allocation.)
+pub type Reply = Full<Cursor<Vec<u8>>>;
+
 /// An answer, and how it counts.
 #[derive(Debug)]
 pub struct Answer {
     /// What is sent.
-    pub response: Response<Full<Bytes>>,
+    pub response: Response<Reply>,
     /// What the latency is counted under.
     pub result: Option<AuthResult>,
 }
@@ -189,7 +192,7 @@ pub fn answer(verdict: &Verdict<'_>, api_version: ApiVersion, deny_status: DenyS
             (status, Some(result_of(error)))
         }
     };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let mut response = Response::new(Full::new(Cursor::new(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
     Answer { response, result }
@@ -230,14 +233,14 @@ fn result_of(error: &AuthError) -> AuthResult {
 
 /// A page of text.
 #[must_use]
-pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+pub fn text(status: StatusCode, body: impl Into<Vec<u8>>) -> Response<Reply> {
     page(status, "text/plain; charset=utf-8", body)
 }
 
 /// A page.
 #[must_use]
-pub fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+pub fn page(status: StatusCode, content_type: &'static str, body: impl Into<Vec<u8>>) -> Response<Reply> {
+    let mut response = Response::new(Full::new(Cursor::new(body.into())));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

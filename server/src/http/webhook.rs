@@ -9,12 +9,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::body::Bodies;
-use super::respond::{self, Answer, DenyStatus, Malformed, Names};
+use super::respond::{self, Answer, DenyStatus, Malformed, Names, Reply};
 use super::serve::{Handler, Peer};
 use crate::authenticate::{AuthError, Signer, User, Verdict, decide, identify};
 use crate::clock::{Clock, Now};
@@ -95,7 +94,7 @@ impl Webhook {
     }
 
     /// Answers a request, whatever happens.
-    pub async fn handle<B>(&self, peer: Peer, request: Request<B>) -> Response<Full<Bytes>>
+    pub async fn handle<B>(&self, peer: Peer, request: Request<B>) -> Response<Reply>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -109,10 +108,10 @@ impl Webhook {
             }
         };
         // Of HTTP/1.1 hyper leaves the body out by itself, of HTTP/2 it does not (RFC 9110, section 9.3.2).
-        if is_head { response.map(|_| Full::default()) } else { response }
+        if is_head { response.map(|_| Reply::default()) } else { response }
     }
 
-    async fn route<B>(&self, peer: Peer, request: Request<B>) -> Response<Full<Bytes>>
+    async fn route<B>(&self, peer: Peer, request: Request<B>) -> Response<Reply>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -136,7 +135,7 @@ impl Webhook {
         }
     }
 
-    async fn authenticate<B>(&self, cluster: &Arc<Cluster>, place: &Place<'_>, body: B) -> Response<Full<Bytes>>
+    async fn authenticate<B>(&self, cluster: &Arc<Cluster>, place: &Place<'_>, body: B) -> Response<Reply>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -279,9 +278,9 @@ impl Webhook {
 pub struct Served(pub Arc<Webhook>);
 
 impl Handler for Served {
-    type Body = Full<Bytes>;
+    type Body = Reply;
 
-    fn handle(&self, peer: Peer, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
+    fn handle(&self, peer: Peer, request: Request<Incoming>) -> impl Future<Output = Response<Reply>> + Send + use<> {
         let webhook = Arc::clone(&self.0);
         async move { webhook.handle(peer, request).await }
     }

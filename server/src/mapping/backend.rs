@@ -5,7 +5,6 @@
 //! key of it are a chain, in the order in which they count.
 
 use std::borrow::Cow;
-use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::BuildHasher as _;
@@ -14,6 +13,7 @@ use arngate_core::arn::{Arn, ArnKey, ArnShape};
 use arngate_core::arn_pattern::{ArnPattern, PatternShape};
 use arngate_core::mapping::{SsoRole, Subject, SubjectError, Template, UserId, Values};
 use arngate_core::{Identity, Partition};
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::document::Position;
@@ -320,7 +320,7 @@ impl Backend {
         let Builder { mut arena, records, mut groups, .. } = builder;
         arena.shrink_to_fit();
         groups.shrink_to_fit();
-        let (index, hash_state) = (HashTable::new(), RandomState::new());
+        let (index, hash_state) = (HashTable::new(), RandomState::default());
         let mut backend = Self { arena, records, groups, index, kinds: Kinds::default(), hash_state, accounts, has_gaps: false };
         backend.build_index();
         backend

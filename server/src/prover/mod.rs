@@ -11,7 +11,7 @@ pub mod offline;
 pub mod sts;
 mod verified_identity;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use arngate_core::request::ClusterIdError;
@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use self::offline::{Keyring, Verdict};
 use self::sts::{AnswerError, Client, Failure, KnownKeys, OwnRegion, StsError};
-use self::verified_identity::{Claim, Told};
+use self::verified_identity::{Claim, HOST_USUAL_BYTES, Told};
 use crate::clock::Now;
 
 pub use self::error::{Fault, Outcome, ProveError};
@@ -221,8 +221,8 @@ impl Realm {
     ) -> impl Future<Output = Result<VerifiedIdentity, ProveError>> + Send + use<> {
         let realm = Arc::clone(self);
         let (url, ends_at, must_exist) = (request.url(), request.ends_at(), self.must_exist(request));
-        let (access_key_id, host) = (Box::<str>::from(url.access_key_id().as_str()), url.host().to_string().into_boxed_str());
-        let call = client.caller_identity(request, now);
+        let (access_key_id, host) = (Box::<str>::from(url.access_key_id().as_str()), host_of(request));
+        let call = client.caller_identity(request, &host, now);
         let keys_behind = self.chain.keys_behind_sts().map(|_| OwnedToken::new(Bytes::copy_from_slice(token)));
         async move {
             let told = call.await;
@@ -299,6 +299,14 @@ pub async fn prove(realm: Arc<Realm>, token: OwnedToken, now: Now) -> Result<Ver
         }
     };
     asked.await
+}
+
+/// The host that a token is for, as text.
+fn host_of(request: &StsRequest<'_>) -> Box<str> {
+    let mut host = String::with_capacity(HOST_USUAL_BYTES);
+    // A string takes whatever is written.
+    let _ = write!(host, "{}", request.url().host());
+    host.into()
 }
 
 fn prove_offline(realm: &Realm, keyring: &Keyring, request: &StsRequest<'_>, now: Now) -> Result<VerifiedIdentity, ProveError> {
@@ -513,7 +521,7 @@ mod tests {
         let request = realm.check(token.as_bytes(), &mut buffer, now().unix).unwrap();
         let AtHand::Ask(client) = realm.prove_at_hand(&request, now()) else { panic!("STS has to be asked") };
         let proof = realm.ask(client, &request, token.as_bytes(), now());
-        let call = client.caller_identity(&request, now());
+        let call = client.caller_identity(&request, &host_of(&request), now());
         let sizes = (size_of_val(&proof), size_of_val(&*call));
         assert!(sizes.0 + sizes.1 < 2048, "{sizes:?}");
     }

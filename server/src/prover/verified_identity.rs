@@ -47,7 +47,7 @@ pub(super) struct Claim<'a> {
 }
 
 /// Length of a host of STS, more or less, in bytes.
-const HOST_USUAL_BYTES: usize = 32;
+pub(super) const HOST_USUAL_BYTES: usize = 32;
 
 /// An identity that was proved, by whom, when and for which cluster. Only the provers make one.
 ///

@@ -178,7 +178,8 @@ impl Client {
 
     /// Sends the request, and reads who signed it.
     ///
-    /// The future owns what it needs; `request` can go at once. It lies in a box, which is not copied on its way into a task. `now` is when the proof began.
+    /// The future owns what it needs; `request` can go at once. It lies in a box, which is not copied on its way into a task. `host` is the one that the
+    /// request is for, as text; `now` is when the proof began.
     ///
     /// # Errors
     ///
@@ -186,10 +187,11 @@ impl Client {
     pub fn caller_identity(
         &self,
         request: &StsRequest<'_>,
+        host: &str,
         now: Now,
     ) -> Pin<Box<impl Future<Output = Result<CallerIdentity, Failure>> + Send + use<>>> {
         let shared = Arc::clone(&self.0);
-        let call = shared.call(request, now);
+        let call = shared.call(request, host, now);
         Box::pin(async move {
             match &call {
                 Ok(call) => shared.ask(call).await,
@@ -230,21 +232,20 @@ impl Call {
 impl Shared {
     /// The host comes out of the core's own table, and the query is the very bytes that were checked: nothing is parsed, decoded or written
     /// anew.
-    fn call(&self, request: &StsRequest<'_>, now: Now) -> Result<Call, Failure> {
+    fn call(&self, request: &StsRequest<'_>, name: &str, now: Now) -> Result<Call, Failure> {
         let url = request.url();
         let region = url.host();
-        let name = region.to_string().into_boxed_str();
         if self.regions.as_ref().is_some_and(|regions| !regions.iter().any(|allowed| allowed == region.region())) {
             return Err(Failure::Region);
         }
         let key = self.known.hash(url.access_key_id().as_str());
         Ok(Call {
             target: Uri::from_maybe_shared(format!("/?{}", url.query())).map_err(|_| unfit("token's URL"))?,
-            host: HeaderValue::from_str(&name).map_err(|_| unfit("token's host"))?,
+            host: HeaderValue::from_str(name).map_err(|_| unfit("token's host"))?,
             cluster_id: HeaderValue::from_str(request.cluster_id().as_str()).map_err(|_| unfit("cluster id"))?,
             region: StsRegion::of(&region),
-            only_by_shape: !self.knows(&name, &region),
-            name,
+            only_by_shape: !self.knows(name, &region),
+            name: name.into(),
             lane: if self.known.is_known_hash(key, now.monotonic) { Lane::Known } else { Lane::Other },
             key,
             now,

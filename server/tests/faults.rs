@@ -163,6 +163,58 @@ async fn a_clock_that_steps_back_and_forth_makes_no_token_live_longer() {
     assert_eq!(session.review(&token).await.arn(), None);
 }
 
+#[tokio::test]
+async fn a_clock_that_is_not_that_of_sts_is_told_once_until_they_agree_again() {
+    const APART: &str =
+        "level=warning msg=\"our clock is not that of STS: good tokens are refused once they are too far apart; see to NTP\"";
+    const TOGETHER: &str = "level=info msg=\"our clock and that of STS agree again\"";
+    let (told, _guard) = support::listen();
+    let fixture = Fixture::start(Setup::default()).await;
+    let session = fixture.connect().await;
+    let times = |line: &str| told.text().matches(line).count();
+    // Seconds that a proof takes, on a machine that has other things to do, count for us.
+    let shown = async || fixture.metric("arngate_sts_clock_skew_seconds").await;
+    let mut tokens = (0..).map(|second| fixture.later_token(&Credential::example_user(), second));
+    let mut prove = async |times| {
+        for _ in 0..times {
+            assert_alice(&session.review(&tokens.next().unwrap()).await);
+        }
+    };
+
+    // A minute is none too many.
+    fixture.clock().set_unix(NOON.saturating_add(30));
+    prove(1).await;
+    assert!((30..60).contains(&shown().await) && told.text().is_empty(), "{} {}", shown().await, told.text());
+
+    fixture.clock().set_unix(NOON.saturating_add(240));
+    prove(5).await;
+    assert!((240..270).contains(&shown().await), "{}", shown().await);
+    assert_eq!((times(APART), times(TOGETHER)), (1, 0), "{}", told.text());
+    assert!(told.text().contains(&format!("{APART} ahead_secs=2")), "{}", told.text());
+    // Whoever is known costs no question, and a refusal of STS tells the time as well.
+    let calls = fixture.sts().calls();
+    assert_alice(&session.review(&fixture.token(&Credential::example_user())).await);
+    assert_eq!((fixture.sts().calls(), times(APART)), (calls, 1));
+    fixture.clock().set_unix(NOON.saturating_add(-200));
+    assert_eq!(session.review(&fixture.token(&support::stranger())).await.arn(), None);
+    assert!((-200..-170).contains(&shown().await), "{}", shown().await);
+    assert_eq!((times(APART), times(TOGETHER)), (1, 0), "{}", told.text());
+
+    // It is STS' clock that is put right, which is all the same.
+    fixture.sts_clock().set_unix(NOON.saturating_add(-200));
+    prove(3).await;
+    assert!((0..30).contains(&shown().await), "{}", shown().await);
+    assert_eq!((times(APART), times(TOGETHER)), (1, 1), "{}", told.text());
+
+    // And then it is worth another word.
+    fixture.sts_clock().set_unix(NOON);
+    prove(2).await;
+    assert!((-200..-170).contains(&shown().await), "{}", shown().await);
+    assert_eq!((times(APART), times(TOGETHER)), (2, 1), "{}", told.text());
+    assert!(told.text().contains(&format!("{APART} ahead_secs=-1")) || told.text().contains(&format!("{APART} ahead_secs=-200")));
+    assert_eq!(told.text().lines().count(), 3, "{}", told.text());
+}
+
 /// Room for some ten identities in each of the cache's shards.
 const SMALL: identity_cache::Settings = identity_cache::Settings {
     ttl: Duration::from_secs(300),

@@ -42,6 +42,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 /// 2026-11-24T12:00:00Z: when everything here happens, until a test moves the clock.
 pub const NOON: UnixSeconds = UnixSeconds::new(1_795_521_600);
@@ -125,6 +127,7 @@ pub struct Fixture {
     sts: FakeSts,
     ec2: FakeEc2,
     clock: Arc<ManualClock>,
+    sts_clock: Arc<ManualClock>,
     captured: Captured,
     cluster: Arc<Cluster>,
     keyring: Arc<Keyring>,
@@ -189,7 +192,8 @@ impl Fixture {
     pub async fn start(setup: Setup) -> Self {
         let clock = Arc::new(ManualClock::at(NOON));
         let credentials = [Credential::example_user(), Credential::example_role()];
-        let sts = FakeSts::start(sts::Config::new(LoadtestClock::fixed(NOON)).with_credentials(credentials)).await.unwrap();
+        let sts_clock = Arc::new(ManualClock::at(NOON));
+        let sts = FakeSts::start(sts::Config::new(told_by(&sts_clock)).with_credentials(credentials)).await.unwrap();
         let metrics = Arc::new(Metrics::new());
         let keyring = Arc::new(Keyring::new(bundle_of(&Credential::example_user())));
         let panics = Arc::new(Panics(AtomicBool::new(setup.panics)));
@@ -242,7 +246,20 @@ impl Fixture {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { address, client: Arc::new(client), sts, ec2, clock, captured, cluster, keyring, panics, stop: Some(stop), running }
+        Self {
+            address,
+            client: Arc::new(client),
+            sts,
+            ec2,
+            clock,
+            sts_clock,
+            captured,
+            cluster,
+            keyring,
+            panics,
+            stop: Some(stop),
+            running,
+        }
     }
 
     pub fn cluster(&self) -> &Cluster {
@@ -270,7 +287,7 @@ impl Fixture {
     }
 
     /// The value of a counter or gauge, by its name and labels as `/metrics` shows them.
-    pub async fn metric(&self, name: &str) -> u64 {
+    pub async fn metric(&self, name: &str) -> i64 {
         let text = self.request(Protocol::Http1, "GET", "/metrics", "").await.body;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
@@ -298,6 +315,11 @@ impl Fixture {
 
     pub fn clock(&self) -> &ManualClock {
         &self.clock
+    }
+
+    /// The clock of STS, which stands still as well.
+    pub fn sts_clock(&self) -> &ManualClock {
+        &self.sts_clock
     }
 
     pub fn log(&self) -> String {
@@ -450,8 +472,19 @@ impl Signer for NoSigner {
 
 /// An EC2 that knows the example's temporary credential.
 pub async fn fake_ec2(clock: &Arc<ManualClock>) -> FakeEc2 {
+    FakeEc2::start(REGION, &["amazonaws.com"], told_by(clock), [Credential::example_role()]).await.unwrap()
+}
+
+fn told_by(clock: &Arc<ManualClock>) -> LoadtestClock {
     let clock = Arc::clone(clock);
-    FakeEc2::start(REGION, &["amazonaws.com"], LoadtestClock::new(move || clock.now().unix), [Credential::example_role()]).await.unwrap()
+    LoadtestClock::new(move || clock.now().unix)
+}
+
+/// What is told on this thread, which is that of a whole test with server and all, to the operator: the lines beside those of the access log.
+pub fn listen() -> (Captured, DefaultGuard) {
+    let told = Captured::default();
+    let log = Log::new(Format::Text, Level::Info, Arc::new(ManualClock::at(NOON)), told.clone());
+    (told, tracing::subscriber::set_default(tracing_subscriber::registry().with(log.layer())))
 }
 
 /// Certificates of the fakes of this process. Small enough to be left to the next one who tidies up.

@@ -135,9 +135,14 @@ impl Server {
 
     /// Waits until its log has this text.
     pub(crate) fn until_it_says(&self, text: &str) {
+        self.until_it_has_said(text, 1);
+    }
+
+    /// Waits until its log has this text so many times.
+    pub(crate) fn until_it_has_said(&self, text: &str, times: usize) {
         let (log, said) = &*self.log;
-        let (log, waited) = said.wait_timeout_while(log.lock().unwrap(), PATIENCE, |log| !log.contains(text)).unwrap();
-        assert!(!waited.timed_out(), "it does not say {text:?}:\n{log}");
+        let (log, waited) = said.wait_timeout_while(log.lock().unwrap(), PATIENCE, |log| log.matches(text).count() < times).unwrap();
+        assert!(!waited.timed_out(), "it does not say {text:?} {times} times:\n{log}");
     }
 
     /// Where it listens.

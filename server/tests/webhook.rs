@@ -89,7 +89,7 @@ async fn each_ending_has_its_status() {
         (Behaviour::OtherPartition, 200, ""),
         (Behaviour::Hang, 504, ""),
     ] {
-        let fixture = Fixture::start(Setup { quick_time_outs: true, ..Setup::default() }).await;
+        let fixture = Fixture::start(Setup { quick_time_outs: behaviour == Behaviour::Hang, ..Setup::default() }).await;
         fixture.sts().set_behaviour(behaviour.clone());
         let reply = fixture.review(Protocol::Http2, &review("v1", &fixture.token(&Credential::example_user()))).await;
         assert_eq!(reply.status, status, "{behaviour:?}: {}", reply.body);
@@ -306,7 +306,7 @@ async fn what_happens_is_counted_under_the_names_of_the_reference() {
 
 #[tokio::test]
 async fn what_ends_at_sts_or_without_a_mapping_is_counted_as_that() {
-    let fixture = Fixture::start(Setup { quick_time_outs: true, ..Setup::default() }).await;
+    let fixture = Fixture::start(Setup::default()).await;
     let stranger = support::stranger();
     fixture.sts().put_credential(stranger.clone());
     fixture.review(Protocol::Http1, &review("v1", &fixture.token(&stranger))).await;

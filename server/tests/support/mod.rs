@@ -50,6 +50,10 @@ pub const NOON: UnixSeconds = UnixSeconds::new(1_795_521_600);
 pub const CLUSTER: &str = "prod.example.com";
 /// Longest wait for something that must come: a bound, not a measure.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long STS may take where a test is not about that: no test waits for it, and none is to fail by it on a machine that has other things to do.
+const NO_HURRY: Duration = Duration::from_secs(600);
+/// How long STS may take where a test waits until it is given up.
+const GIVE_UP: Duration = Duration::from_millis(200);
 /// Whose credentials the examples are.
 pub const ACCOUNT: &str = "123456789012";
 const REGION: &str = "us-east-1";
@@ -61,8 +65,9 @@ pub struct Setup {
     pub sts_unreachable: bool,
     /// Whoever proves a token by STS panics once it has answered.
     pub panics: bool,
+    /// STS is given up soon, for those who mean to see that. All others are given all the time in the world, for a busy machine may take any.
     pub quick_time_outs: bool,
-    /// So many calls of STS at a time, and all the time in the world for each.
+    /// So many calls of STS at a time.
     pub places: Option<usize>,
     pub scrubbed: bool,
     /// EC2 can be asked for the names of instances.
@@ -435,15 +440,18 @@ fn chain(setup: &Setup, fake: &FakeSts, metrics: &Arc<Metrics>, keyring: &Arc<Ke
         let address = if setup.sts_unreachable { closed_port() } else { fake.addr() };
         let mut endpoints = Endpoints::default();
         endpoints.insert("sts.us-east-1.amazonaws.com", &format!("https://{address}"), &StsHosts::new(Partition::Aws)).unwrap();
-        let mut config = Config { endpoints, roots: Roots::load(&[ca_file]).unwrap(), ..Config::default() };
-        if setup.quick_time_outs {
-            config.attempt_timeout = Duration::from_millis(200);
-            config.deadline = Duration::from_millis(400);
-        }
-        if let Some(places) = setup.places {
-            let patience = Duration::from_secs(120);
-            config = Config { max_in_flight: places, deadline: patience, attempt_timeout: patience, max_wait: patience, ..config };
-        }
+        let (attempt_timeout, deadline) = if setup.quick_time_outs { (GIVE_UP, 2 * GIVE_UP) } else { (NO_HURRY, NO_HURRY) };
+        let usual = Config::default();
+        let config = Config {
+            endpoints,
+            roots: Roots::load(&[ca_file]).unwrap(),
+            attempt_timeout,
+            deadline,
+            connect_timeout: NO_HURRY,
+            max_wait: NO_HURRY,
+            max_in_flight: setup.places.unwrap_or(usual.max_in_flight),
+            ..usual
+        };
         let observer: Arc<dyn Observer> = if setup.panics { Arc::clone(panics) as _ } else { Arc::clone(metrics) as _ };
         provers.push(Prover::Sts(Client::new(config, observer).unwrap()));
     }

@@ -242,6 +242,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_body_that_breaks_off_is_none_whatever_had_come() {
+        for pieces in [vec![], vec![b"{}".to_vec()]] {
+            let frames = stream::iter(pieces).map(|data| Ok(Frame::data(Bytes::from(data)))).chain(stream::iter([Err("reset")]));
+            assert_eq!(bodies(4 * BODY_MAX_BYTES).read(StreamBody::new(frames)).await, Err(Malformed::Broken));
+        }
+    }
+
+    #[tokio::test]
     async fn a_body_in_one_piece_takes_no_room() {
         assert_eq!(bodies(0).read(Full::new(Bytes::from_static(b"abc"))).await.unwrap(), "abc");
     }
@@ -278,6 +286,7 @@ mod tests {
         let mut first = Box::pin(bodies.read(body_of(stream::pending())));
         assert!((&mut first).now_or_never().is_none());
         assert_eq!(bodies.read(body_of(stream::pending())).now_or_never(), Some(Err(Malformed::NoRoom)));
+        assert_eq!(bodies.refused.get(), 1);
         assert_eq!(bodies.read(Full::new(Bytes::from_static(b"abc"))).now_or_never().unwrap().unwrap(), "abc");
     }
 
@@ -290,6 +299,22 @@ mod tests {
         assert_eq!(bodies.held_bytes(), (32 << 10) + WAITING_BYTES);
         assert_eq!(bodies.read(body_of(stream::iter([piece(), piece()]))).await, Err(Malformed::NoRoom));
         assert_eq!(bodies.read(body_of(stream::iter([b"a".to_vec(), piece()[1..].to_vec()]))).await.unwrap().len(), 8 << 10);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_read_on_and_thrown_away_as_far_as_its_bound() {
+        const PIECE: usize = 32 << 10;
+        // Three pieces are too large, and the last that is read is the first beyond the bound.
+        for (sent, read) in [(3, 3), (10, 10), (10_000, BODY_DISCARD_MAX_BYTES / PIECE + 1)] {
+            let mut count = 0;
+            let frames = stream::iter(std::iter::from_fn(|| {
+                count += 1;
+                (count <= sent).then(|| vec![b'a'; PIECE])
+            }));
+            let bodies = bodies(4 * BODY_MAX_BYTES);
+            assert_eq!(bodies.read(body_of(frames)).await, Err(Malformed::TooLarge));
+            assert_eq!((count.min(sent), bodies.held_bytes()), (read, 0));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -248,3 +248,75 @@ pub fn page(status: StatusCode, content_type: &'static str, body: impl Into<Vec<
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use arngate_core::Error;
+
+    use super::*;
+    use crate::ec2;
+    use crate::flight::Full;
+    use crate::mapping::BackendMode;
+    use crate::metrics::Way;
+    use crate::prover::sts::{Cause, Failure, Overload, StsError};
+
+    #[test]
+    fn each_ending_has_its_status_and_its_label() {
+        use AuthResult::{InvalidToken, StsError as AtSts, StsThrottling, UnknownUser};
+        let sts = |failure| AuthError::Proof(ProveError::Sts(StsError { host: "sts.amazonaws.com".into(), failure }));
+        let mode = BackendMode::MountedFile;
+        for (error, status, result) in [
+            (AuthError::NotMapped, 200, Some(UnknownUser)),
+            (AuthError::Reserved { mode }, 200, Some(UnknownUser)),
+            (AuthError::NotAnInstance, 200, Some(UnknownUser)),
+            (AuthError::NotLoaded { mode }, 503, Some(UnknownUser)),
+            (AuthError::Full(Full::Flights { limit: 1 }), 503, Some(AtSts)),
+            (AuthError::Full(Full::Waiters { limit: 1 }), 503, Some(AtSts)),
+            (AuthError::Ec2(ec2::Failure::NoSuchInstance), 200, Some(UnknownUser)),
+            (AuthError::Ec2(ec2::Failure::NoNameYet), 504, Some(UnknownUser)),
+            (AuthError::Ec2(ec2::Failure::Throttled), 503, Some(UnknownUser)),
+            (AuthError::Proof(ProveError::Token(Error::Length)), 200, Some(InvalidToken)),
+            (AuthError::Proof(ProveError::BadSignature), 200, Some(InvalidToken)),
+            (AuthError::Proof(ProveError::UnknownKey), 200, Some(InvalidToken)),
+            (sts(Failure::Throttled { status: 429, code: None }), 429, Some(StsThrottling)),
+            (sts(Failure::Overloaded(Overload::Queue { most: 1 })), 503, Some(AtSts)),
+            (sts(Failure::Unavailable(Cause::TooLarge { limit_bytes: 1 })), 504, Some(AtSts)),
+            (AuthError::Panicked, 500, None),
+        ] {
+            let told = error.to_string();
+            let verdict = Verdict { way: Way::Nowhere, signer: None, scrubbed: false, user: Err(error) };
+            for (deny_status, status) in [(DenyStatus::Ok, status), (DenyStatus::Forbidden, if status == 200 { 403 } else { status })] {
+                let Answer { response, result: found } = answer(&verdict, ApiVersion::V1, deny_status);
+                assert_eq!((response.status().as_u16(), found), (status, result), "{told}");
+                // It multiplies the API server's retries.
+                assert!(!response.headers().contains_key("retry-after"), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_never_came_as_far_as_its_token_has_its_status() {
+        for (malformed, status) in [
+            (Malformed::Broken, 400),
+            (Malformed::Client, 401),
+            (Malformed::Method, 405),
+            (Malformed::NoRoom, 503),
+            (Malformed::Slow, 408),
+            (Malformed::TooLarge, 413),
+        ] {
+            let Answer { response, result } = malformed.answer();
+            assert_eq!((response.status().as_u16(), result), (status, Some(AuthResult::MalformedRequest)), "{malformed}");
+            assert_eq!(response.headers().contains_key(ALLOW), malformed == Malformed::Method, "{malformed}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_what_it_says_and_is_kept_by_nobody() {
+        let page = text(StatusCode::OK, "ok");
+        let headers: Vec<_> = page.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(
+            headers,
+            [("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store"), ("x-content-type-options", "nosniff")]
+        );
+    }
+}

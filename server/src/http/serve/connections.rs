@@ -169,4 +169,39 @@ mod tests {
         let _sixth = connect().unwrap();
         assert!(connect().is_none(), "no more than twice as many, whatever they were told");
     }
+
+    #[test]
+    fn of_those_who_never_asked_the_first_goes_and_nobody_twice() {
+        let connections = Arc::new(Connections::default());
+        let connect = || Arc::new(connections.take_place(3).unwrap());
+        let asked = connect();
+        drop(asked.begin_request());
+        // They came later than he was last heard of, and go first all the same.
+        let silent = [connect(), connect()];
+        let evicted = || [&asked, &silent[0], &silent[1]].map(|place| place.activity.evicted.load(Ordering::Relaxed));
+        let fourth = connect();
+        assert_eq!(evicted(), [false, true, false]);
+        // Whoever was told to go has not gone yet.
+        let busy = fourth.begin_request();
+        let fifth = connect();
+        assert_eq!(evicted(), [false, true, true]);
+        let busy_too = fifth.begin_request();
+        let _sixth = connect();
+        assert_eq!(evicted(), [true; 3]);
+        drop((busy, busy_too));
+    }
+
+    #[test]
+    fn a_place_is_free_again_once_its_connection_has_gone() {
+        let connections = Arc::new(Connections::default());
+        for _ in 0..3 {
+            let places: Vec<_> = (0..2).map(|_| Arc::new(connections.take_place(2).unwrap())).collect();
+            let busy: Vec<_> = places.iter().map(Place::begin_request).collect();
+            assert!(connections.take_place(2).is_none(), "all are busy");
+            drop(places);
+            assert!(connections.take_place(2).is_none(), "a request keeps the place of its connection");
+            drop(busy);
+            assert!(connections.activities.lock().unwrap().is_empty());
+        }
+    }
 }

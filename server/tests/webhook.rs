@@ -6,7 +6,7 @@ use arngate_loadtest::credential::Credential;
 use arngate_loadtest::sts::Behaviour;
 use arngate_server::http::respond::DenyStatus;
 use arngate_server::http::webhook::AccessLog;
-use support::{Fixture, Protocol, Reply, Setup};
+use support::{Authority, Fixture, Protocol, Reply, Setup};
 
 /// What the clients' SDKs send to the API server, and that to us.
 fn review(api_version: &str, token: &str) -> String {
@@ -43,6 +43,11 @@ async fn a_key_of_the_bundle_needs_no_sts() {
     let reply = fixture.review(Protocol::Http2, &review("v1", &token)).await;
     assert!(reply.body.contains(r#""authenticated":true"#), "{}", reply.body);
     assert_eq!(fixture.sts().calls(), 0);
+    // It was proved once, and then known.
+    let again = fixture.review(Protocol::Http1, &review("v1", &token)).await;
+    assert_eq!((again.status, again.body), (200, reply.body));
+    let counted = [fixture.metric("arngate_offline_proofs_total").await, fixture.metric("arngate_cache_hits_total").await];
+    assert_eq!(counted, [1, 1]);
     // A wrong signature under a key that we hold is never forwarded.
     let reply = fixture.review(Protocol::Http2, &review("v1", &support::with_another_signature(&token))).await;
     insta::assert_snapshot!("bad_signature", reply.shown());
@@ -155,6 +160,13 @@ async fn what_is_no_token_review_is_told_so() {
     let fixture = Fixture::start(Setup::default()).await;
     let get = fixture.request(Protocol::Http1, "GET", "/authenticate?timeout=30s", "").await;
     assert_eq!((get.status, get.body.as_str(), get.header("allow")), (405, "expected POST\n", Some("POST".into())));
+    assert!(
+        fixture.log().ends_with(
+            "level=warning msg=\"access denied\" client=\"127.0.0.1:PORT\" error=\"expected POST\" method=GET path=/authenticate\n"
+        ),
+        "{}",
+        fixture.log()
+    );
     let post = async |body: &str| fixture.request(Protocol::Http2, "POST", "/authenticate?timeout=30s", body).await;
     for (body, status, text) in [
         ("", 400, "expected a request body to be a TokenReview\n"),
@@ -181,6 +193,10 @@ async fn what_is_no_token_review_is_told_so() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let head = fixture.request(protocol, "HEAD", "/healthz", "").await;
         assert_eq!((head.status, head.body.as_str()), (200, ""), "{protocol:?}");
+        let metrics = fixture.request(protocol, "HEAD", "/metrics", "").await;
+        assert_eq!((metrics.status, metrics.body.as_str()), (200, ""), "{protocol:?}");
+        assert_eq!(metrics.header("content-type").as_deref(), Some("text/plain; version=0.0.4; charset=utf-8"));
+        assert_eq!(fixture.request(protocol, "POST", "/metrics", "").await.status, 404, "{protocol:?}");
     }
 }
 
@@ -220,7 +236,7 @@ async fn a_flood_of_denials_writes_fifty_lines_a_second() {
     for _ in 0..120 {
         fixture.review(Protocol::Http1, &review("v1", "nonsense")).await;
     }
-    assert_eq!(fixture.log().lines().count(), 50);
+    assert_eq!((fixture.log().lines().count(), fixture.metric("arngate_log_lines_left_out_total").await), (50, 70));
     fixture.clock().advance_secs(1);
     fixture.review(Protocol::Http1, &review("v1", "nonsense")).await;
     let log = fixture.log();
@@ -337,6 +353,69 @@ async fn a_panic_in_one_request_is_a_500_and_counted_and_the_end_of_nothing() {
     assert!(reply.body.contains(r#""authenticated":true"#), "{}", reply.body);
     let metrics = fixture.request(Protocol::Http1, "GET", "/metrics", "").await.body;
     assert!(metrics.contains("arngate_panics_total 2\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_panic_outside_of_a_proof_ends_neither_the_connection_nor_what_waits_on_it() {
+    let fixture = Fixture::start(Setup::default()).await;
+    let token = fixture.token(&Credential::example_user());
+    let session = fixture.connect().await;
+    let gate = fixture.sts().hold();
+    let waiting = tokio::spawn(session.review(&token));
+    gate.wait_held(1).await;
+    fixture.break_clock(true);
+    for _ in 0..2 {
+        let reply = session.review(&token).await;
+        assert_eq!((reply.status, reply.body.as_str()), (500, "internal error\n"));
+    }
+    fixture.break_clock(false);
+    gate.open();
+    for reply in [waiting.await.unwrap(), session.review(&token).await] {
+        assert!(reply.arn().is_some(), "{}", reply.body);
+    }
+    assert_eq!(fixture.metric("arngate_panics_total").await, 2);
+}
+
+#[tokio::test]
+async fn the_latency_is_that_of_the_whole_answer() {
+    let fixture = Fixture::start(Setup::default()).await;
+    let session = fixture.connect().await;
+    let gate = fixture.sts().hold();
+    let waiting = tokio::spawn(session.review(&fixture.token(&Credential::example_user())));
+    gate.wait_held(1).await;
+    fixture.clock().advance_secs(2);
+    gate.open();
+    assert_eq!(waiting.await.unwrap().status, 200);
+    let metrics = fixture.request(Protocol::Http1, "GET", "/metrics", "").await.body;
+    assert!(metrics.contains("authenticate_latency_seconds_sum{result=\"success\"} 2.0\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn where_clients_are_asked_for_a_certificate_only_the_api_server_may_ask_and_probes_may() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let mut fixture = Fixture::start(Setup { clients: Some(ours.clients("kube-apiserver")), ..Setup::default() }).await;
+    let body = review("v1", &fixture.token(&Credential::example_user()));
+    let refused = async |fixture: &Fixture| {
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let reply = fixture.review(protocol, &body).await;
+            assert_eq!((reply.status, reply.body.as_str()), (401, "no client certificate that is accepted\n"));
+            assert_eq!(fixture.request(protocol, "GET", "/healthz", "").await.status, 200);
+        }
+    };
+    refused(&fixture).await;
+    for stranger in [ours.issue("kubelet"), theirs.issue("kube-apiserver")] {
+        fixture.show(stranger);
+        refused(&fixture).await;
+    }
+    assert_eq!(fixture.sts().calls(), 0);
+    assert_eq!(fixture.log().matches("error=\"no client certificate that is accepted\"").count(), 6, "{}", fixture.log());
+    fixture.show(ours.issue("kube-apiserver"));
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let reply = fixture.review(protocol, &body).await;
+        assert!(reply.arn().is_some(), "{protocol:?}: {}", reply.body);
+    }
+    let counted = "aws_iam_authenticator_authenticate_latency_seconds_count{result=\"malformed_request\"}";
+    assert_eq!(fixture.metric(counted).await, 6);
 }
 
 #[tokio::test]

@@ -4,5 +4,5 @@ pub mod admin;
 pub(crate) mod body;
 pub mod respond;
 pub mod serve;
-pub(crate) mod tls;
+pub mod tls;
 pub mod webhook;

@@ -17,11 +17,12 @@ use arngate_loadtest::sts::{self, FakeSts};
 use arngate_loadtest::token;
 use arngate_server::app::Service;
 use arngate_server::bootstrap::certs;
-use arngate_server::clock::{Clock, ManualClock};
+use arngate_server::clock::{Clock, ManualClock, Now};
 use arngate_server::cluster::Cluster;
 use arngate_server::ec2::{self, SignError, Signature, Signer, Signing, Unsigned};
 use arngate_server::http::respond::DenyStatus;
 use arngate_server::http::serve::{Limits, Sharing};
+use arngate_server::http::tls::Clients;
 use arngate_server::http::webhook::AccessLog;
 use arngate_server::identity_cache;
 use arngate_server::mapping::{Backend, BackendMode, Followers, Mapping, Names, Policy, Store};
@@ -41,7 +42,10 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -77,6 +81,8 @@ pub struct Setup {
     pub cache: identity_cache::Settings,
     pub deny_status: DenyStatus,
     pub access_log: AccessLog,
+    /// Who may ask; none: everybody.
+    pub clients: Option<Clients>,
 }
 
 impl Default for Setup {
@@ -94,6 +100,7 @@ impl Default for Setup {
             cache: identity_cache::Settings::default(),
             deny_status: DenyStatus::Ok,
             access_log: AccessLog::Denied,
+            clients: None,
         }
     }
 }
@@ -133,6 +140,7 @@ pub struct Fixture {
     ec2: FakeEc2,
     clock: Arc<ManualClock>,
     sts_clock: Arc<ManualClock>,
+    service_clock: Arc<ServiceClock>,
     captured: Captured,
     cluster: Arc<Cluster>,
     keyring: Arc<Keyring>,
@@ -210,6 +218,7 @@ impl Fixture {
         let certificate = certs::generate(certs::Names { address: "127.0.0.1", hostname: "localhost" }, NOON).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(certificate.leaf_der().clone()).unwrap();
+        let service_clock = Arc::new(ServiceClock { clock: Arc::clone(&clock), panics: AtomicBool::new(false) });
 
         let service = Service {
             realm: Realm::new(CLUSTER, Partition::Aws, Some(REGION), 300, chain(&setup, &sts, &metrics, &keyring, &panics)).unwrap(),
@@ -218,7 +227,7 @@ impl Fixture {
             modes_path: None,
             certificate,
             certificate_files: None,
-            clients: None,
+            clients: setup.clients.map(Arc::new),
             sources: Vec::new(),
             address: IpAddr::from(Ipv4Addr::LOCALHOST),
             port: 0,
@@ -233,7 +242,7 @@ impl Fixture {
             metrics,
             cache: setup.cache,
             ec2: names,
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            clock: Arc::clone(&service_clock) as Arc<dyn Clock>,
         };
         let running = service.bind().await.unwrap();
         let address = running.address().unwrap();
@@ -258,6 +267,7 @@ impl Fixture {
             ec2,
             clock,
             sts_clock,
+            service_clock,
             captured,
             cluster,
             keyring,
@@ -274,6 +284,16 @@ impl Fixture {
     /// The keys that prove offline.
     pub fn keyring(&self) -> &Keyring {
         &self.keyring
+    }
+
+    /// From now on whoever looks at the clock panics, or no longer.
+    pub fn break_clock(&self, is_broken: bool) {
+        self.service_clock.panics.store(is_broken, Ordering::Relaxed);
+    }
+
+    /// From now on we have a certificate to show.
+    pub fn show(&mut self, certificate: CertifiedKey) {
+        Arc::make_mut(&mut self.client).client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certificate));
     }
 
     /// No proof panics from now on.
@@ -526,6 +546,46 @@ struct Panics(AtomicBool);
 impl Observer for Panics {
     fn response(&self, _: u16, _: StsRegion) {
         assert!(!self.0.load(Ordering::Relaxed), "on purpose");
+    }
+}
+
+/// The clock of the server, which can be a fault of ours in the middle of a request.
+#[derive(Debug)]
+struct ServiceClock {
+    clock: Arc<ManualClock>,
+    panics: AtomicBool,
+}
+
+impl Clock for ServiceClock {
+    fn now(&self) -> Now {
+        assert!(!self.panics.load(Ordering::Relaxed), "on purpose");
+        self.clock.now()
+    }
+}
+
+/// Whoever signs the certificates of API servers.
+pub struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
+
+impl Authority {
+    pub fn new() -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        Self(rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// Whoever has a certificate of it that is made out to `name`.
+    pub fn clients(&self, name: &str) -> Clients {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, self.0.pem()).unwrap();
+        Clients::load(file.path(), vec![name.to_owned()]).unwrap()
+    }
+
+    pub fn issue(&self, name: &str) -> CertifiedKey {
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let key = rcgen::KeyPair::generate().unwrap();
+        let chain = vec![params.signed_by(&key, &self.0).unwrap().der().clone()];
+        CertifiedKey::new(chain, ring::sign::any_supported_type(&PrivateKeyDer::Pkcs8(key.serialize_der().into())).unwrap())
     }
 }
 

@@ -152,6 +152,22 @@ mod tests {
     }
 
     #[test]
+    fn who_was_told_to_go_takes_no_room_of_those_who_have_asked() {
+        let connections = Arc::new(Connections::default());
+        let connect = || Arc::new(connections.take_place(4).unwrap());
+        let [first, second, third, fourth] = [(); 4].map(|()| connect());
+        for one in [&first, &second, &third] {
+            drop(one.begin_request());
+        }
+        let evicted = |place: &Place| place.activity.evicted.load(Ordering::Relaxed);
+        assert_eq!([&first, &second, &third].map(|place| evicted(place)), [true, false, false]);
+        drop(second);
+        // With him there are two again.
+        drop(fourth.begin_request());
+        assert_eq!([&first, &third, &fourth].map(|place| evicted(place)), [true, false, false]);
+    }
+
+    #[test]
     fn room_is_made_by_who_never_asked_before_who_is_idle_longest() {
         let connections = Arc::new(Connections::default());
         let connect = || connections.take_place(3).map(Arc::new);

@@ -54,6 +54,23 @@ impl Running {
     }
 }
 
+/// Answers, but to a request for `held` only once it is told to go on; it tells when it has one.
+fn hold(held: &'static str) -> (Arc<Notify>, Arc<Notify>, impl Handler) {
+    let (entered, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let notices = (Arc::clone(&entered), Arc::clone(&go_on));
+    let handler = move |_: Peer, request: Request<Incoming>| {
+        let (entered, go_on) = notices.clone();
+        async move {
+            if request.uri().path() == held {
+                entered.notify_one();
+                go_on.notified().await;
+            }
+            Response::new(Full::<Bytes>::from("answered"))
+        }
+    };
+    (entered, go_on, handler)
+}
+
 /// Says who asked for what, and over what.
 async fn echo(peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
     Response::new(Full::from(format!("{} {:?} {}", peer.address, request.version(), request.uri().path())))
@@ -73,6 +90,54 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer
+}
+
+/// So long that no test comes to its end.
+const NEVER: Duration = Duration::from_secs(86_400);
+
+/// Waits for what must come. The bound is no measure: without it a test that fails would not end.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(60), what).await.expect("it does not come")
+}
+
+/// The preface of HTTP/2, and SETTINGS that set nothing (RFC 9113, section 3.4).
+const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// A peer of HTTP/2 that does only what he is told, and so takes no leave.
+struct Plain(tokio_rustls::client::TlsStream<TcpStream>);
+
+impl Plain {
+    const HEADERS: u8 = 1;
+    const GOAWAY: u8 = 7;
+
+    /// Says his greeting and hears ours.
+    async fn greet(server: &Running) -> Self {
+        let mut stream = server.connect_tls("h2").await;
+        stream.write_all(GREETING).await.unwrap();
+        let mut plain = Self(stream);
+        plain.frame().await;
+        plain
+    }
+
+    /// The next frame: its type, its stream, and what is in it.
+    async fn frame(&mut self) -> (u8, u32, Vec<u8>) {
+        let mut head = [0; 9];
+        self.0.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length.try_into().unwrap()];
+        self.0.read_exact(&mut payload).await.unwrap();
+        (head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload)
+    }
+
+    async fn until(&mut self, kind: u8, stream: u32) {
+        while !matches!(self.frame().await, (found, of, _) if (found, of) == (kind, stream)) {}
+    }
+
+    /// `GET /` of an `https://localhost`, all of it in one frame.
+    async fn ask(&mut self, stream: u8) {
+        let head = [0, 0, 14, Self::HEADERS, 0x5, 0, 0, 0, stream, 0x82, 0x87, 0x84, 0x41, 9];
+        self.0.write_all(&[&head, &b"localhost"[..]].concat()).await.unwrap();
+    }
 }
 
 /// Waits until the other side closes; what it said before.
@@ -109,18 +174,7 @@ async fn answers_over_h2_and_over_http_1_and_tells_who_asked() {
 #[tokio::test]
 async fn what_is_under_way_at_the_stop_is_answered() {
     for protocol in ["h2", "http/1.1"] {
-        let (entered, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let handler = {
-            let (entered, go_on) = (Arc::clone(&entered), Arc::clone(&go_on));
-            move |_: Peer, _: Request<Incoming>| {
-                let (entered, go_on) = (Arc::clone(&entered), Arc::clone(&go_on));
-                async move {
-                    entered.notify_one();
-                    go_on.notified().await;
-                    Response::new(Full::<Bytes>::from("answered"))
-                }
-            }
-        };
+        let (entered, go_on, handler) = hold("/");
         let mut server = start(true, Limits::default(), handler).await;
         let stream = server.connect_tls(protocol).await;
         let answer = if protocol == "h2" {
@@ -206,6 +260,220 @@ async fn whoever_is_silent_is_closed() {
     let mut half = server.connect().await;
     half.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
     until_closed(&mut half).await;
+    // Also whoever has asked before.
+    for more in ["", "GET / HTTP/1.1\r\nhost:"] {
+        let mut known = server.connect().await;
+        known.write_all(format!("GET / HTTP/1.1\r\nhost: x\r\n\r\n{more}").as_bytes()).await.unwrap();
+        let said = String::from_utf8(soon(until_closed(&mut known)).await).unwrap();
+        assert!(said.starts_with("HTTP/1.1 200 OK\r\n") && said.ends_with("HTTP/1.1 /"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_peer_of_http_2_is_asked_whether_it_is_there() {
+    let short = Duration::from_millis(20);
+    let limits = Limits { request_head: NEVER, ping_interval: short, ping_timeout: short, ..Limits::default() };
+    let server = start(true, limits, echo).await;
+    let mut gone = Plain::greet(&server).await;
+    soon(until_closed(&mut gone.0)).await;
+}
+
+#[tokio::test]
+async fn a_peer_of_http_2_is_told_its_limits() {
+    let limits = Limits { max_streams: 77, stream_window: 70_001, connection_window: 300_003, max_head: 9001, ..Limits::default() };
+    let server = start(true, limits, echo).await;
+    let mut stream = server.connect_tls("h2").await;
+    stream.write_all(GREETING).await.unwrap();
+    let mut peer = Plain(stream);
+    let mut told = Vec::new();
+    // RFC 9113, sections 6.5.2 and 6.9: what SETTINGS set, and how much more than 65 535 bytes the connection takes.
+    while !told.iter().any(|(which, _)| *which == 0) {
+        let (kind, stream, payload) = soon(peer.frame()).await;
+        match (kind, stream) {
+            (4, 0) => told.extend(payload.chunks(6).map(|set| (u32::from(set[1]), u32::from_be_bytes([set[2], set[3], set[4], set[5]])))),
+            (8, 0) => told.push((0, u32::from_be_bytes([payload[0], payload[1], payload[2], payload[3]]))),
+            _ => {}
+        }
+    }
+    let of = |which| told.iter().find(|(found, _)| *found == which).map(|(_, value)| *value);
+    assert_eq!([of(3), of(4), of(6), of(0)], [Some(77), Some(70_001), Some(9001), Some(300_003 - 65_535)], "{told:?}");
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused() {
+    let server = start(true, Limits::default(), echo).await;
+    for (length, status) in [(7 << 10, 200), (9 << 10, 431)] {
+        let mut asked = request("/");
+        asked.headers_mut().insert("x-long", "a".repeat(length).parse().unwrap());
+        let (mut client, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(server.connect_tls("h2").await)).await.unwrap();
+        tokio::spawn(connection);
+        assert_eq!(soon(client.send_request(asked.clone())).await.unwrap().status(), status, "HTTP/2, {length}");
+        let (mut client, connection) = http1::handshake(TokioIo::new(server.connect_tls("http/1.1").await)).await.unwrap();
+        tokio::spawn(connection);
+        assert_eq!(soon(client.send_request(asked)).await.unwrap().status(), status, "HTTP/1.1, {length}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_greets_and_asks_nothing_is_closed_though_he_takes_no_leave() {
+    let short = Duration::from_millis(20);
+    let limits = Limits { request_head: short, drain_first_request: short, ping_interval: NEVER, drain: NEVER, ..Limits::default() };
+    let server = start(true, limits, echo).await;
+    // Whether or not he has come as far as to greet.
+    let mut stream = server.connect_tls("h2").await;
+    let _ = stream.write_all(GREETING).await;
+    soon(until_closed(&mut stream)).await;
+}
+
+#[tokio::test]
+async fn whoever_has_asked_in_time_is_not_closed_for_taking_his_time_with_the_rest() {
+    let (entered, go_on, handler) = hold("/wait");
+    let server = start(false, Limits { request_head: Duration::from_millis(50), ..Limits::default() }, handler).await;
+    let mut busy = server.connect().await;
+    // Both heads at once, so that the second is not late.
+    busy.write_all(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\nGET /next HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    entered.notified().await;
+    // Who has connected later and says nothing has had his time, and so has the first.
+    soon(until_closed(&mut server.connect().await)).await;
+    go_on.notify_one();
+    let answers = String::from_utf8(soon(until_closed(&mut busy)).await).unwrap();
+    assert_eq!(answers.matches("answered").count(), 2, "{answers}");
+}
+
+#[tokio::test]
+async fn whoever_has_asked_nothing_makes_room_however_far_he_has_come() {
+    let limits = Limits {
+        handshake: NEVER,
+        request_head: NEVER,
+        ping_interval: NEVER,
+        drain: NEVER,
+        drain_first_request: Duration::from_millis(20),
+        max_connections: 1,
+        ..Limits::default()
+    };
+    for stage in ["connected", "with TLS", "greeted"] {
+        let server = start(true, limits, echo).await;
+        let mut silent: Box<dyn AsyncRead + Unpin> = match stage {
+            "connected" => Box::new(server.connect().await),
+            "with TLS" => Box::new(server.connect_tls("h2").await),
+            _ => Box::new(Plain::greet(&server).await.0),
+        };
+        let second = soon(server.connect_tls("http/1.1")).await;
+        soon(until_closed(&mut silent)).await;
+        assert!(soon(exchange(second)).await.starts_with("HTTP/1.1 200 OK\r\n"), "{stage}");
+    }
+}
+
+#[tokio::test]
+async fn a_stop_waits_a_moment_for_the_request_of_whoever_has_greeted_and_no_longer() {
+    let limits = Limits {
+        request_head: NEVER,
+        ping_interval: NEVER,
+        drain: NEVER,
+        drain_first_request: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let mut server = start(true, limits, echo).await;
+    let mut greeted = Plain::greet(&server).await.0;
+    let mut late = server.connect_tls("h2").await;
+    server.stop();
+    while TcpStream::connect(server.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    // If he still comes in time, his time begins anew.
+    let _ = late.write_all(GREETING).await;
+    soon(until_closed(&mut greeted)).await;
+    soon(until_closed(&mut late)).await;
+    assert_eq!(soon(server.ended).await.unwrap(), Drained { cut_off: 0 });
+}
+
+#[tokio::test]
+async fn whoever_asks_in_the_moment_in_which_he_is_told_to_go_is_answered() {
+    let usual = Limits { ping_interval: NEVER, drain: NEVER, drain_first_request: Duration::from_millis(500), ..Limits::default() };
+    // For he has asked nothing in time, and to make room, once he has asked something.
+    for (limits, asked) in [
+        (Limits { request_head: Duration::from_millis(300), ..usual }, false),
+        (Limits { request_head: NEVER, max_connections: 1, ..usual }, true),
+    ] {
+        let (entered, go_on, handler) = hold("/");
+        let server = start(true, limits, handler).await;
+        let mut peer = Plain::greet(&server).await;
+        let _second = if asked {
+            go_on.notify_one();
+            peer.ask(1).await;
+            soon(peer.until(Plain::HEADERS, 1)).await;
+            entered.notified().await;
+            Some(server.connect().await)
+        } else {
+            None
+        };
+        soon(peer.until(Plain::GOAWAY, 0)).await;
+        peer.ask(3).await;
+        soon(entered.notified()).await;
+        // Elsewhere somebody is given as long as he is from now on, and twice.
+        let mut elsewhere = start(true, limits, echo).await;
+        let mut other = Plain::greet(&elsewhere).await;
+        elsewhere.stop();
+        soon(until_closed(&mut other.0)).await;
+        go_on.notify_one();
+        soon(peer.until(Plain::HEADERS, 3)).await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_to_make_room_has_an_end_whatever_he_has_asked_meanwhile() {
+    let short = Duration::from_millis(20);
+    let limits = Limits {
+        max_connections: 1,
+        request_head: NEVER,
+        ping_interval: NEVER,
+        drain: short,
+        drain_first_request: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let (taken, entered) = (Arc::new(std::sync::atomic::AtomicBool::new(false)), Arc::new(Notify::new()));
+    let handler = {
+        let entered = Arc::clone(&entered);
+        move |peer: Peer, request: Request<Incoming>| {
+            let (is_first, entered) = (!taken.swap(true, std::sync::atomic::Ordering::Relaxed), Arc::clone(&entered));
+            async move {
+                if !is_first {
+                    entered.notify_one();
+                    std::future::pending::<()>().await;
+                }
+                echo(peer, request).await
+            }
+        }
+    };
+    let server = start(true, limits, handler).await;
+    let mut peer = Plain::greet(&server).await;
+    peer.ask(1).await;
+    soon(peer.until(Plain::HEADERS, 1)).await;
+    let _second = server.connect().await;
+    soon(peer.until(Plain::GOAWAY, 0)).await;
+    peer.ask(3).await;
+    soon(entered.notified()).await;
+    soon(until_closed(&mut peer.0)).await;
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_connection_alone_and_is_told_without_what_was_asked() {
+    let told = crate::telemetry::Captured::default();
+    let clock = Arc::new(crate::clock::SystemClock::new());
+    let log = crate::telemetry::Log::new(crate::telemetry::Format::Text, crate::telemetry::Level::Info, clock, told.clone());
+    let _guard =
+        tracing::subscriber::set_default(tracing_subscriber::layer::SubscriberExt::with(tracing_subscriber::registry(), log.layer()));
+    let handler = |peer: Peer, request: Request<Incoming>| async move {
+        assert!(request.uri().path() == "/late", "on purpose");
+        echo(peer, request).await
+    };
+    let server = start(false, Limits::default(), handler).await;
+    let mut unlucky = server.connect().await;
+    unlucky.write_all(b"GET /secret HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert_eq!(soon(until_closed(&mut unlucky)).await, b"");
+    assert!(exchange(server.connect().await).await.starts_with("HTTP/1.1 200 OK\r\n"));
+    let told = told.text();
+    assert!(told.ends_with("level=error msg=\"a connection ended in a panic\"\n") && told.lines().count() == 1, "{told}");
 }
 
 #[tokio::test]
@@ -219,20 +487,7 @@ async fn plain_text_or_garbage_on_the_tls_port_harms_nobody_else() {
 
 #[tokio::test]
 async fn the_idle_make_room_and_the_busy_do_not() {
-    let (entered, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let handler = {
-        let (entered, go_on) = (Arc::clone(&entered), Arc::clone(&go_on));
-        move |_: Peer, request: Request<Incoming>| {
-            let (entered, go_on) = (Arc::clone(&entered), Arc::clone(&go_on));
-            async move {
-                if request.uri().path() == "/wait" {
-                    entered.notify_one();
-                    go_on.notified().await;
-                }
-                Response::new(Full::<Bytes>::from("answered"))
-            }
-        }
-    };
+    let (entered, go_on, handler) = hold("/wait");
     let server = start(false, Limits { max_connections: 1, ..Limits::default() }, handler).await;
 
     let (mut idle, connection) = http1::handshake(TokioIo::new(server.connect().await)).await.unwrap();
@@ -290,12 +545,12 @@ async fn listens_on_all_interfaces_of_both_families_where_no_address_is_given() 
 
 #[tokio::test]
 async fn a_greeting_without_end_is_given_up() {
-    let server = start(true, Limits::default(), echo).await;
+    let server = start(true, Limits { handshake: NEVER, ..Limits::default() }, echo).await;
     let mut stream = server.connect().await;
     // A record of 16 kB with a ClientHello of 60 kB, as its heads say.
     stream.write_all(&[0x16, 3, 1, 0x40, 0, 1, 0, 0xea, 0x60]).await.unwrap();
     stream.write_all(&[0; 9 << 10]).await.unwrap();
-    until_closed(&mut stream).await;
+    soon(until_closed(&mut stream)).await;
 }
 
 /// Asks over and over; how many answers came until the connection ended.
@@ -401,6 +656,11 @@ async fn a_client_is_judged_by_authority_and_name_once_for_each_connection() {
     assert_eq!(found(Arc::clone(&known)).await, accepted);
     assert_eq!(found(Arc::clone(&known)).await, accepted, "and when it resumes");
     assert_eq!(found(client_config_with(Some(ours.issue(None, &["other.example"])))).await, accepted);
+    // A certificate may be as large as some are: 12 kB.
+    let names: Vec<_> =
+        (0..400).map(|number| format!("api-server-{number}.kubernetes.example")).chain(["other.example".to_owned()]).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    assert_eq!(found(client_config_with(Some(ours.issue(None, &names)))).await, accepted);
     for stranger in [
         None,
         Some(ours.issue(Some("kubelet"), &["kubelet.example"])),

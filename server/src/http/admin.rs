@@ -182,6 +182,9 @@ mod tests {
             assert!(status == 200 && text.contains("arngate_build_info{"), "{text}");
         }
         assert_eq!(ask(&admin(Audience::Loopback, true), FAR, "/metrics").await, (200, "ok".to_owned()));
+        let near = Peer { address: NEAR.parse().unwrap(), standing: Standing::Unasked };
+        let posted = admin(Audience::Everybody, true).answer(near, &Method::POST, "/metrics", None);
+        assert_eq!(posted.into_body().collect().await.unwrap().to_bytes(), "ok", "who writes reads nothing");
         assert_eq!(ask(&admin(Audience::Loopback, false), FAR, "/readyz?verbose").await, (503, "not ready".to_owned()));
     }
 
@@ -189,6 +192,26 @@ mod tests {
     async fn a_busy_port_is_not_the_end() {
         let taken = listen("127.0.0.1", 0, Sharing::Alone).await.unwrap();
         assert!(listen("127.0.0.1", taken.local_addr().unwrap().port(), Sharing::Alone).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_crowd_of_silent_connections_keeps_no_probe_out_and_is_kept_small() {
+        let listener = listen("127.0.0.1", 0, Sharing::Alone).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = tokio::spawn(serve(listener, admin(Audience::Loopback, true), Arc::new(Metrics::new()), std::future::pending()));
+        let mut crowd = Vec::new();
+        for _ in 0..32 {
+            crowd.push(tokio::net::TcpStream::connect(address).await.unwrap());
+        }
+        let mut probe = tokio::net::TcpStream::connect(address).await.unwrap();
+        probe.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        probe.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("ok"), "{answer}");
+        // Sooner than his time is over: he has made room.
+        let closed = tokio::time::timeout(limits().request_head / 2, crowd[0].read_u8()).await;
+        assert!(closed.is_ok_and(|read| read.is_err()));
+        served.abort();
     }
 
     #[tokio::test]

@@ -168,6 +168,18 @@ mod tests {
         assert_eq!(denied.to_string(), "could not listen on [::]:443: not permitted (ports below 1024 need CAP_NET_BIND_SERVICE)");
     }
 
+    #[tokio::test]
+    async fn who_starts_again_does_not_wait_for_the_connections_from_before() {
+        let before = bind("127.0.0.1", 0).await.unwrap();
+        let address = before.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), before.accept());
+        // Whoever closes first has to remember the connection for a while.
+        drop(accepted.unwrap());
+        drop(client.unwrap());
+        drop(before);
+        assert_eq!(bind("127.0.0.1", address.port()).await.unwrap().local_addr().unwrap(), address);
+    }
+
     #[test]
     fn waits_longer_and_longer_while_descriptors_are_short() {
         let mut backoff = Backoff::default();

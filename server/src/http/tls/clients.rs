@@ -178,3 +178,96 @@ impl ClientCertVerifier for Asked {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rustls::client::ResolvesClientCert;
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
+    use rustls::{ClientConfig, SupportedProtocolVersion, version};
+
+    use super::super::tests::{Authority, ClientPair, client_config_with, client_of, handshake, server_tls, try_handshake};
+    use super::*;
+
+    const NAME: &str = "kube-apiserver";
+    /// 2026-11-24T12:00:00Z
+    const NOON: UnixSeconds = UnixSeconds::new(1_795_521_600);
+
+    fn clients(authority: &Authority) -> Arc<Clients> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, authority.pem()).unwrap();
+        Arc::new(Clients::load(file.path(), vec![NAME.to_owned()]).unwrap())
+    }
+
+    fn standing(clients: &Arc<Clients>, shown: ClientPair, now: UnixSeconds) -> Standing {
+        let (_client, server) = handshake(&client_config_with(Some(shown)), &server_tls(Some(Arc::clone(clients))).config);
+        clients.standing(&server, now)
+    }
+
+    #[test]
+    fn a_certificate_counts_while_it_is_good_and_not_before_or_after() {
+        let authority = Authority::new("ours");
+        let clients = clients(&authority);
+        for (years, expected) in [(2026..=2027, Standing::Accepted), (2020..=2026, Standing::Unknown), (2027..=2030, Standing::Unknown)] {
+            let shown = authority.issue_for(Some(NAME), &[], years.clone());
+            assert_eq!(standing(&clients, shown, NOON), expected, "{years:?}");
+        }
+    }
+
+    #[test]
+    fn an_authority_may_stand_between_if_its_certificate_is_shown() {
+        let root = Authority::new("root");
+        let between = root.intermediate("between");
+        let (mut chain, key) = between.issue(Some(NAME), &[]);
+        assert_eq!(standing(&clients(&root), (chain.clone(), key.clone_key()), NOON), Standing::Unknown);
+        chain.push(between.der());
+        assert_eq!(standing(&clients(&root), (chain, key), NOON), Standing::Accepted);
+    }
+
+    #[test]
+    fn whoever_shows_a_certificate_holds_its_key() {
+        let authority = Authority::new("ours");
+        let server = server_tls(Some(clients(&authority))).config;
+        let (chain, key) = authority.issue(Some(NAME), &[]);
+        let (_, other) = authority.issue(Some(NAME), &[]);
+        for of in [&version::TLS12, &version::TLS13] {
+            let shows = |key| {
+                let key = CertifiedKey::new(chain.clone(), ring::sign::any_supported_type(key).unwrap());
+                try_handshake(&showing(of, Arc::new(SingleCertAndKey::from(key))), &server).map(|_| ())
+            };
+            assert_eq!(shows(&key), Ok(()), "{of:?}");
+            assert!(matches!(shows(&other), Err(rustls::Error::InvalidCertificate(_) | rustls::Error::PeerMisbehaved(_))), "{of:?}");
+        }
+    }
+
+    fn showing(version: &'static SupportedProtocolVersion, resolver: Arc<dyn ResolvesClientCert>) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&client_of(&[version], &["h2"]));
+        config.client_auth_cert_resolver = resolver;
+        Arc::new(config)
+    }
+
+    #[test]
+    fn a_file_that_names_no_authorities_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let why = |content: &[u8]| {
+            fs::write(&file, content).unwrap();
+            let error = Clients::load(file.path(), Vec::new()).unwrap_err().to_string();
+            error.strip_prefix(&format!("{}: ", file.path().display())).unwrap().to_owned()
+        };
+        let good = Authority::new("ours").pem();
+        assert_eq!(why(b""), "no certificate in it (want PEM, `-----BEGIN CERTIFICATE-----`)");
+        assert_eq!(why(good.replace("MII", "!!!").as_bytes()), "a PEM block is damaged");
+        assert!(
+            why(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").starts_with("not the certificate of an authority: ")
+        );
+        let mut large = good.into_bytes();
+        large.resize(FILE_MAX_BYTES + 1, b'\n');
+        assert_eq!(why(&large), "more than 1048576 bytes");
+        large.pop();
+        fs::write(&file, &large).unwrap();
+        assert!(Clients::load(file.path(), Vec::new()).is_ok());
+        fs::remove_file(file.path()).unwrap();
+        assert!(Clients::load(file.path(), Vec::new()).is_err());
+    }
+}

@@ -106,9 +106,10 @@ fn server_config(cert: Arc<CurrentCert>, ask: bool) -> Result<Arc<ServerConfig>,
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::ops::RangeInclusive;
     use std::sync::LazyLock;
 
-    use rustls::pki_types::ServerName;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
     use rustls::{ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConnection};
 
     use super::*;
@@ -156,20 +157,40 @@ pub(super) mod tests {
             self.0.pem()
         }
 
+        /// An authority that this one has signed.
+        pub(in crate::http) fn intermediate(&self, name: &str) -> Self {
+            let mut params = rcgen::CertificateParams::default();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            Self(rcgen::CertifiedIssuer::signed_by(params, rcgen::KeyPair::generate().unwrap(), &self.0).unwrap())
+        }
+
+        pub(in crate::http) fn der(&self) -> CertificateDer<'static> {
+            self.0.der().clone()
+        }
+
         pub(in crate::http) fn issue(&self, common_name: Option<&str>, names: &[&str]) -> ClientPair {
+            self.issue_for(common_name, names, 1975..=4096)
+        }
+
+        /// The same, good from the first day of one year to the first day of another.
+        pub(in crate::http) fn issue_for(&self, common_name: Option<&str>, names: &[&str], years: RangeInclusive<i32>) -> ClientPair {
             let mut params = rcgen::CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
             params.distinguished_name = rcgen::DistinguishedName::new();
             if let Some(name) = common_name {
                 params.distinguished_name.push(rcgen::DnType::CommonName, name);
             }
             params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+            params.not_before = rcgen::date_time_ymd(*years.start(), 1, 1);
+            params.not_after = rcgen::date_time_ymd(*years.end(), 1, 1);
             let key = rcgen::KeyPair::generate().unwrap();
             let certificate = params.signed_by(&key, &self.0).unwrap();
-            (certificate.der().clone(), rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialized_der().to_vec().into()))
+            (vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialized_der().to_vec().into()))
         }
     }
 
-    type ClientPair = (rustls::pki_types::CertificateDer<'static>, rustls::pki_types::PrivateKeyDer<'static>);
+    /// A certificate and those that signed it, and its key.
+    pub(in crate::http) type ClientPair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
     /// A client that shows a certificate, if it has one.
     pub(in crate::http) fn client_config_with(pair: Option<ClientPair>) -> Arc<ClientConfig> {
@@ -180,7 +201,7 @@ pub(super) mod tests {
         }
         let builder = roots.with_root_certificates(store);
         let mut with = match pair {
-            Some((certificate, key)) => builder.with_client_auth_cert(vec![certificate], key).unwrap(),
+            Some((chain, key)) => builder.with_client_auth_cert(chain, key).unwrap(),
             None => builder.with_no_client_auth(),
         };
         with.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -197,7 +218,7 @@ pub(super) mod tests {
         client_of(&[&rustls::version::TLS13, &rustls::version::TLS12], &[protocol])
     }
 
-    fn client_of(versions: &[&'static rustls::SupportedProtocolVersion], protocols: &[&str]) -> Arc<ClientConfig> {
+    pub(in crate::http) fn client_of(versions: &[&'static rustls::SupportedProtocolVersion], protocols: &[&str]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         for serving in SERVING.iter() {
             roots.add(serving.leaf_der().clone()).unwrap();
@@ -211,21 +232,29 @@ pub(super) mod tests {
         Arc::new(config)
     }
 
-    /// A handshake in memory.
-    fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> (ClientConnection, ServerConnection) {
+    /// A handshake in memory that comes to its end.
+    pub(in crate::http) fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> (ClientConnection, ServerConnection) {
+        try_handshake(client, server).unwrap()
+    }
+
+    /// The same, or why the server will not have it.
+    pub(in crate::http) fn try_handshake(
+        client: &Arc<ClientConfig>,
+        server: &Arc<ServerConfig>,
+    ) -> Result<(ClientConnection, ServerConnection), rustls::Error> {
         let mut client = ClientConnection::new(Arc::clone(client), ServerName::try_from("localhost").unwrap()).unwrap();
         let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
         loop {
             let mut wire = Vec::new();
             client.write_tls(&mut wire).unwrap();
             server.read_tls(&mut wire.as_slice()).unwrap();
-            server.process_new_packets().unwrap();
+            server.process_new_packets()?;
             let mut wire_back = Vec::new();
             server.write_tls(&mut wire_back).unwrap();
             client.read_tls(&mut wire_back.as_slice()).unwrap();
             client.process_new_packets().unwrap();
             if wire.is_empty() && wire_back.is_empty() {
-                return (client, server);
+                return Ok((client, server));
             }
         }
     }

@@ -95,6 +95,11 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> String {
 /// So long that no test comes to its end.
 const NEVER: Duration = Duration::from_secs(86_400);
 
+/// Who has connected may take his time at the stop as well: a machine that has other things to do can take any.
+fn no_hurry() -> Limits {
+    Limits { drain: NEVER, drain_first_request: NEVER, ..Limits::default() }
+}
+
 /// Waits for what must come. The bound is no measure: without it a test that fails would not end.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(60), what).await.expect("it does not come")
@@ -202,7 +207,7 @@ async fn who_has_connected_before_the_stop_may_still_ask() {
     let listener = bind("127.0.0.1", 0).await.unwrap();
     // Nobody accepts yet: this one waits in the kernel.
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let mut server = start_on(listener, false, Limits::default(), echo);
+    let mut server = start_on(listener, false, no_hurry(), echo);
     server.stop();
     assert!(exchange(stream).await.starts_with("HTTP/1.1 200 OK\r\n"));
     assert_eq!(server.ended.await.unwrap(), Drained { cut_off: 0 });
@@ -602,7 +607,7 @@ async fn a_stop_under_load_loses_no_request_that_was_accepted() {
             }
         }
     };
-    let mut server = start(true, Limits::default(), handler).await;
+    let mut server = start(true, no_hurry(), handler).await;
     let stop = server.stop.take().unwrap();
     let clients =
         futures_util::future::join_all((0..8).map(|index| ask_until_closed(&server, if index % 2 == 0 { "h2" } else { "http/1.1" })));
@@ -689,7 +694,7 @@ async fn two_listen_on_one_port_if_both_say_so_and_the_next_takes_over() {
     assert_eq!(bind("127.0.0.1", port).await.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
     let second = listen(port).await.unwrap();
     let queued: Vec<_> = futures_util::future::join_all((0..32).map(|_| TcpStream::connect(("127.0.0.1", port)))).await;
-    let mut first = start_on(first, false, Limits::default(), echo);
+    let mut first = start_on(first, false, no_hurry(), echo);
     let second = start_on(second, false, Limits::default(), echo);
     first.stop();
     // Those who waited at the first are answered by it, and all others by the second.

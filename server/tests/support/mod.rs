@@ -54,7 +54,7 @@ pub const NOON: UnixSeconds = UnixSeconds::new(1_795_521_600);
 pub const CLUSTER: &str = "prod.example.com";
 /// Longest wait for something that must come: a bound, not a measure.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long STS may take where a test is not about that: no test waits for it, and none is to fail by it on a machine that has other things to do.
+/// How long STS and EC2 may take where a test is not about that: no test waits for it, and none is to fail by it on a machine that has other things to do.
 const NO_HURRY: Duration = Duration::from_secs(600);
 /// How long STS may take where a test waits until it is given up.
 const GIVE_UP: Duration = Duration::from_millis(200);
@@ -523,7 +523,15 @@ pub fn ec2_config(fake: &FakeEc2) -> ec2::Config {
     let ca_file = CA_FOLDER.path().join(format!("{}.pem", fake.addr().port()));
     std::fs::write(&ca_file, fake.ca_pem()).unwrap();
     let endpoints = ec2_endpoints(fake.addr());
-    ec2::Config { own_region: OwnRegion::told(Some(REGION)), endpoints, roots: Roots::load(&[ca_file]).unwrap(), ..ec2::Config::default() }
+    ec2::Config {
+        own_region: OwnRegion::told(Some(REGION)),
+        endpoints,
+        roots: Roots::load(&[ca_file]).unwrap(),
+        deadline: NO_HURRY,
+        attempt_timeout: NO_HURRY,
+        connect_timeout: NO_HURRY,
+        ..ec2::Config::default()
+    }
 }
 
 /// Where EC2 of our region is.

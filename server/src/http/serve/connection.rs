@@ -48,7 +48,7 @@ impl<H: Handler> Connection<H> {
             return self.tell(&error, "connection was gone at once");
         }
         let Some(tls) = self.tls.take() else {
-            if self.wait(self.limits.request_head, "connection without a request", stream.readable()).await.is_some() {
+            if self.wait(self.limits.request_head, "connection without a request", first_bytes(&stream)).await.is_some() {
                 Box::pin(self.speak(stream, Protocol::Http1)).await;
             }
             return;
@@ -182,10 +182,17 @@ async fn handshake(tls: &Tls, stream: TcpStream) -> io::Result<Box<TlsStream<Met
     let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
     let most = if tls.clients.is_some() { HANDSHAKE_WITH_CERTIFICATE_MAX_BYTES } else { HANDSHAKE_MAX_BYTES };
     // rustls makes room for a record before it reads, so nothing is begun for those who send nothing.
-    stream.readable().await?;
+    first_bytes(&stream).await?;
     let mut stream = Box::new(Box::pin(acceptor.accept(Meter::new(OnePart(stream), most))).await?);
     stream.get_mut().0.lift();
     Ok(stream)
+}
+
+/// Waits until something has come, or the other side has ended; takes nothing of it.
+///
+/// Not `readable`: tokio takes what was accepted to be so from the first, until somebody has looked.
+async fn first_bytes(stream: &TcpStream) -> io::Result<()> {
+    stream.peek(&mut [0]).await.map(|_| ())
 }
 
 /// What is spoken on a connection.
@@ -216,4 +223,35 @@ fn http2(limits: &Limits) -> http2::Builder<AtOnce> {
         // An answer has one or two kB; the default of 400 kB a stream is for downloads.
         .max_send_buf_size(64 << 10);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::super::bind;
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_begun_for_one_who_has_sent_nothing() {
+        let listener = bind("127.0.0.1", 0).await.unwrap();
+        for says_something in [true, false] {
+            let (client, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+            let (mut client, (mut stream, _)) = (client.unwrap(), accepted.unwrap());
+            for _ in 0..3 {
+                assert!(first_bytes(&stream).now_or_never().is_none(), "nothing has come");
+                tokio::task::yield_now().await;
+            }
+            if says_something {
+                client.write_all(b"x").await.unwrap();
+                first_bytes(&stream).await.unwrap();
+            }
+            drop(client);
+            first_bytes(&stream).await.unwrap();
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).await.unwrap();
+            assert_eq!(rest, if says_something { &b"x"[..] } else { b"" }, "it is still there to be read");
+        }
+    }
 }

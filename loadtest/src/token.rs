@@ -3,6 +3,8 @@
 use arngate_core::sigv4::{Presign, SigningKey};
 use arngate_core::time::AmzDate;
 use arngate_core::{ClusterId, StsHost, token};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::credential::Credential;
 
@@ -57,12 +59,33 @@ fn url_signed_with(
     url
 }
 
+/// A signing key, with the day and the region that it is good for.
+#[derive(Clone, Debug)]
+pub(crate) struct ScopedKey {
+    day: [u8; 8],
+    region: String,
+    key: SigningKey,
+}
+
+impl ScopedKey {
+    /// Derives the key of a secret for a day and a region.
+    pub(crate) fn derive(secret: &str, date: AmzDate, region: &str) -> Self {
+        let key = SigningKey::derive(secret.as_bytes(), date.day(), region);
+        let day = date.day().as_bytes().try_into().expect("a day has eight digits");
+        Self { day, region: region.to_owned(), key }
+    }
+
+    /// The key, if it is good for them.
+    pub(crate) fn of(&self, date: AmzDate, region: &str) -> Option<&SigningKey> {
+        (self.day == date.day().as_bytes() && self.region == region).then_some(&self.key)
+    }
+}
+
 /// Signs many tokens with one credential: the signing key of a day is derived once.
 #[derive(Clone, Debug)]
 pub struct Signer {
     credential: Credential,
-    /// The day and the region that the key is good for.
-    key: Option<([u8; 8], String, SigningKey)>,
+    key: Option<ScopedKey>,
 }
 
 impl Signer {
@@ -81,13 +104,10 @@ impl Signer {
     /// As [`sign_url`].
     #[must_use]
     pub fn url(&mut self, host: StsHost<'_>, cluster_id: ClusterId<'_>, date: AmzDate, expires_secs: u16) -> String {
-        let fits = |(day, region, _): &([u8; 8], String, SigningKey)| day == date.day().as_bytes() && region == host.region();
-        if !self.key.as_ref().is_some_and(fits) {
-            let key = SigningKey::derive(self.credential.secret().as_bytes(), date.day(), host.region());
-            let day = date.day().as_bytes().try_into().expect("a day has eight digits");
-            self.key = Some((day, host.region().to_owned(), key));
+        if self.key.as_ref().is_none_or(|scoped| scoped.of(date, host.region()).is_none()) {
+            self.key = Some(ScopedKey::derive(self.credential.secret(), date, host.region()));
         }
-        let Some((.., key)) = &self.key else { unreachable!("there is one now") };
+        let Some(ScopedKey { key, .. }) = &self.key else { unreachable!("there is one now") };
         url_signed_with(key, &self.credential, host, cluster_id, date, expires_secs)
     }
 
@@ -104,6 +124,14 @@ pub fn token_of(url: &str) -> String {
     let mut text = String::with_capacity(url.len() * 4 / 3 + 16);
     token::encode(url, &mut text).expect("a String takes all");
     text
+}
+
+/// Appends the token that holds `url`: what [`token_of`] gives, in one piece and without a text of its own.
+pub(crate) fn encode(url: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(token::PREFIX.as_bytes());
+    let begin = out.len();
+    out.resize(begin + base64::encoded_len(url.len(), false).expect("a URL fits into memory four times"), 0);
+    URL_SAFE_NO_PAD.encode_slice(url, &mut out[begin..]).expect("the place is as long as it takes");
 }
 
 #[cfg(test)]
@@ -137,6 +165,16 @@ mod tests {
         ] {
             let date = AmzDate::parse(date).unwrap();
             assert_eq!(signer.token(host, cluster, date, 7), sign_token_expiring(&Credential::example_user(), host, cluster, date, 7));
+        }
+    }
+
+    #[test]
+    fn both_encoders_make_the_same_token() {
+        let url = "https://sts.amazonaws.com/?Action=".repeat(5);
+        for length in 0..url.len() {
+            let mut token = b"before".to_vec();
+            encode(&url[..length], &mut token);
+            assert_eq!(token.strip_prefix(b"before"), Some(token_of(&url[..length]).as_bytes()));
         }
     }
 

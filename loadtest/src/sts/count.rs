@@ -2,13 +2,13 @@
 
 use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{BTreeMap, HashMap};
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use arngate_core::{Token, TokenBuffer};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// Tokens that are counted apart: 16 bytes each.
 const TOKENS_MAX: usize = 1_000_000;
@@ -110,28 +110,32 @@ pub struct Counts {
 /// Counters that all connections share.
 #[derive(Debug)]
 pub(super) struct Counters {
-    calls: watch::Sender<u64>,
+    calls: AtomicU64,
+    /// Tells those who wait for a number of calls.
+    called: Notify,
     connections: AtomicU64,
     in_flight: AtomicU64,
     peak_in_flight: AtomicU64,
     outcomes: [AtomicU64; Outcome::ALL.len()],
     access_keys: Mutex<HashMap<String, u64>>,
     /// By a hash of the query, for a token has some thousand bytes.
-    tokens: Mutex<HashMap<u64, u64>>,
-    hasher: RandomState,
+    tokens: Mutex<HashMap<u64, u64, BuildHasherDefault<AsItIs>>>,
+    /// Secret, and another one for each fake.
+    seed: u64,
 }
 
 impl Counters {
     pub(super) fn new() -> Self {
         Self {
-            calls: watch::Sender::new(0),
+            calls: AtomicU64::new(0),
+            called: Notify::new(),
             connections: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             peak_in_flight: AtomicU64::new(0),
             outcomes: [const { AtomicU64::new(0) }; Outcome::ALL.len()],
             access_keys: Mutex::new(HashMap::new()),
-            tokens: Mutex::new(HashMap::new()),
-            hasher: RandomState::new(),
+            tokens: Mutex::default(),
+            seed: RandomState::new().hash_one(0_u64),
         }
     }
 
@@ -139,8 +143,8 @@ impl Counters {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A call has arrived. It ends when the returned value is dropped. Gives the call's number, from one.
-    pub(super) fn begin(&self, access_key_id: Option<&str>, query: &str) -> (u64, InFlight<'_>) {
+    /// A call has arrived, which is over with [`leave`](Self::leave). Gives its number, from one.
+    pub(super) fn begin(&self, access_key_id: Option<&str>, query: &str) -> u64 {
         let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         self.peak_in_flight.fetch_max(in_flight, Ordering::Relaxed);
         if let Some(id) = access_key_id {
@@ -150,7 +154,7 @@ impl Counters {
                 None => drop(keys.insert(id.to_owned(), 1)),
             }
         }
-        let token = self.hasher.hash_one(query);
+        let token = hash(self.seed, query.as_bytes());
         {
             let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
             let has_room = tokens.len() < TOKENS_MAX;
@@ -160,13 +164,15 @@ impl Counters {
                 Entry::Vacant(_) => {}
             }
         }
-        let mut number = 0;
         // Last, so that who waits for a number of calls finds them counted everywhere.
-        self.calls.send_modify(|calls| {
-            *calls += 1;
-            number = *calls;
-        });
-        (number, InFlight(self))
+        let number = self.calls.fetch_add(1, Ordering::AcqRel) + 1;
+        self.called.notify_waiters();
+        number
+    }
+
+    /// A call is over.
+    pub(super) fn leave(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(super) fn end(&self, outcome: Outcome) {
@@ -174,12 +180,18 @@ impl Counters {
     }
 
     pub(super) fn calls(&self) -> u64 {
-        *self.calls.borrow()
+        self.calls.load(Ordering::Acquire)
     }
 
     pub(super) async fn wait_for_calls(&self, calls: u64) {
-        // The sender lives as long as we do, so that waiting cannot fail.
-        let _ = self.calls.subscribe().wait_for(|counted| *counted >= calls).await;
+        loop {
+            // Told of every call from here on, so that none is missed between the look and the wait.
+            let called = self.called.notified();
+            if self.calls() >= calls {
+                return;
+            }
+            called.await;
+        }
     }
 
     pub(super) fn in_flight(&self) -> u64 {
@@ -199,7 +211,7 @@ impl Counters {
         let Ok(token) = Token::decode(token.as_bytes(), &mut buffer) else { return 0 };
         let url = String::from_utf8_lossy(token.url_bytes());
         let Some((_, query)) = url.split_once('?') else { return 0 };
-        let hash = self.hasher.hash_one(query);
+        let hash = hash(self.seed, query.as_bytes());
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).copied().unwrap_or(0)
     }
 
@@ -218,13 +230,42 @@ impl Counters {
     }
 }
 
-/// A call that is under way.
-#[derive(Debug)]
-pub(super) struct InFlight<'a>(&'a Counters);
+/// A hash of 64 bits: words are mixed by a product of twice their length, as wyhash does it, in four lanes, for a product takes its time. Nobody here tries to
+/// make two tokens collide.
+fn hash(seed: u64, bytes: &[u8]) -> u64 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |state: u64, word: u64| {
+        let product = u128::from(state ^ word) * u128::from(ODD);
+        (product >> 64) as u64 ^ product as u64
+    };
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let mut lanes = [1, 2, 3, 4].map(|lane| mix(seed, lane));
+    for block in blocks {
+        for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
+            *lane = mix(*lane, u64::from_le_bytes(*word));
+        }
+    }
+    let (words, rest) = rest.as_chunks::<8>();
+    let words = words.iter().map(|word| u64::from_le_bytes(*word));
+    let last = rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    lanes.into_iter().chain(words).chain([last, ODD]).fold(bytes.len() as u64, mix)
+}
 
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+/// The hasher of what is a hash already.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash(self.0, bytes);
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
     }
 }
 
@@ -242,15 +283,41 @@ mod tests {
     #[test]
     fn remembers_the_most_calls_at_once() {
         let counters = Counters::new();
-        let first = counters.begin(Some("AKIA"), "a");
-        let second = counters.begin(None, "b");
-        assert_eq!((first.0, second.0, counters.in_flight()), (1, 2, 2));
-        drop(first);
-        drop(second);
-        drop(counters.begin(Some("AKIA"), "a"));
+        assert_eq!((counters.begin(Some("AKIA"), "a"), counters.begin(None, "b"), counters.in_flight()), (1, 2, 2));
+        counters.leave();
+        counters.leave();
+        counters.begin(Some("AKIA"), "a");
+        counters.leave();
         let counts = counters.snapshot();
         assert_eq!((counts.calls, counts.peak_in_flight, counters.in_flight()), (3, 2, 0));
         assert_eq!((counts.tokens, counts.peak_calls_of_a_token), (2, 2));
         assert_eq!(counts.access_keys, BTreeMap::from([("AKIA".to_owned(), 2)]));
+    }
+
+    #[test]
+    fn queries_that_differ_in_a_bit_are_different_tokens() {
+        let query: Vec<u8> = (0..97).collect();
+        let mut seen = std::collections::HashSet::from([hash(7, &query)]);
+        for length in 0..query.len() {
+            assert!(seen.insert(hash(7, &query[..length])), "{length}");
+            for bit in 0..8 {
+                let mut other = query.clone();
+                other[length] ^= 1 << bit;
+                assert!(seen.insert(hash(7, &other)), "{length} {bit}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_calls_is_told_by_the_last_of_them() {
+        let counters = Counters::new();
+        let mut waiting = std::pin::pin!(counters.wait_for_calls(2));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        for _ in 0..2 {
+            assert!(waiting.as_mut().poll(&mut context).is_pending());
+            counters.begin(None, "a");
+        }
+        assert!(waiting.as_mut().poll(&mut context).is_ready());
+        counters.wait_for_calls(1).await;
     }
 }

@@ -4,6 +4,7 @@
 //! <https://github.com/aws-azure-login/aws-azure-login/issues/251>. The JSON is what the same service writes for `Accept: application/json`;
 //! upstream: `getCallerIdentityWrapper` and the throttling document in pkg/token/token.go and its test.
 
+use bytes::Bytes;
 use serde::Serialize;
 
 use crate::credential::CallerIdentity;
@@ -28,21 +29,33 @@ impl Format {
         }
     }
 
-    pub(super) fn identity(self, identity: &CallerIdentity, request_id: &str) -> String {
+    /// What the owner of an identity is told.
+    pub(super) fn identity(self, identity: &CallerIdentity) -> Document {
         let CallerIdentity { account, arn, user_id } = identity;
         match self {
-            Self::Json => json(&IdentityDocument {
-                response: IdentityResponse { result: IdentityResult { account, arn, user_id }, metadata: ResponseMetadata { request_id } },
-            }),
-            Self::Xml => format!(
-                "<GetCallerIdentityResponse xmlns=\"{NAMESPACE}\">\n  <GetCallerIdentityResult>\n    <Arn>{}</Arn>\n    \
-                 <UserId>{}</UserId>\n    <Account>{}</Account>\n  </GetCallerIdentityResult>\n  <ResponseMetadata>\n    \
-                 <RequestId>{}</RequestId>\n  </ResponseMetadata>\n</GetCallerIdentityResponse>\n",
-                xml_text(arn),
-                xml_text(user_id),
-                xml_text(account),
-                xml_text(request_id),
-            ),
+            Self::Json => {
+                const TAIL: &str = "\"}}}";
+                let mut head = json(&IdentityDocument {
+                    response: IdentityResponse {
+                        result: IdentityResult { account, arn, user_id },
+                        metadata: ResponseMetadata { request_id: "" },
+                    },
+                });
+                debug_assert!(head.ends_with(TAIL));
+                head.truncate(head.len() - TAIL.len());
+                Document { head, tail: TAIL }
+            }
+            Self::Xml => Document {
+                head: format!(
+                    "<GetCallerIdentityResponse xmlns=\"{NAMESPACE}\">\n  <GetCallerIdentityResult>\n    <Arn>{}</Arn>\n    \
+                     <UserId>{}</UserId>\n    <Account>{}</Account>\n  </GetCallerIdentityResult>\n  <ResponseMetadata>\n    \
+                     <RequestId>",
+                    xml_text(arn),
+                    xml_text(user_id),
+                    xml_text(account),
+                ),
+                tail: "</RequestId>\n  </ResponseMetadata>\n</GetCallerIdentityResponse>\n",
+            },
         }
     }
 
@@ -59,6 +72,23 @@ impl Format {
                 xml_text(request_id),
             ),
         }
+    }
+}
+
+/// What is the same in all answers to somebody: all but the id of the request.
+#[derive(Debug)]
+pub(super) struct Document {
+    head: String,
+    tail: &'static str,
+}
+
+impl Document {
+    /// The document with that id, in which nothing has to be escaped.
+    pub(super) fn with(&self, request_id: &str) -> Bytes {
+        let parts = [self.head.as_str(), request_id, self.tail];
+        let mut text = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+        parts.iter().for_each(|part| text.extend_from_slice(part.as_bytes()));
+        text.into()
     }
 }
 
@@ -177,8 +207,9 @@ mod tests {
     #[test]
     fn the_identity_is_written_as_aws_documents_it() {
         let identity = Credential::example_user().identity().clone();
-        insta::assert_snapshot!(Format::Json.identity(&identity, REQUEST_ID), @r#"{"GetCallerIdentityResponse":{"GetCallerIdentityResult":{"Account":"123456789012","Arn":"arn:aws:iam::123456789012:user/Alice","UserId":"AIDACKCEVSQ6C2EXAMPLE"},"ResponseMetadata":{"RequestId":"01234567-89ab-cdef-0123-456789abcdef"}}}"#);
-        insta::assert_snapshot!(Format::Xml.identity(&identity, REQUEST_ID), @r#"
+        let identity = |format: Format| String::from_utf8(format.identity(&identity).with(REQUEST_ID).into()).unwrap();
+        insta::assert_snapshot!(identity(Format::Json), @r#"{"GetCallerIdentityResponse":{"GetCallerIdentityResult":{"Account":"123456789012","Arn":"arn:aws:iam::123456789012:user/Alice","UserId":"AIDACKCEVSQ6C2EXAMPLE"},"ResponseMetadata":{"RequestId":"01234567-89ab-cdef-0123-456789abcdef"}}}"#);
+        insta::assert_snapshot!(identity(Format::Xml), @r#"
         <GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
           <GetCallerIdentityResult>
             <Arn>arn:aws:iam::123456789012:user/Alice</Arn>

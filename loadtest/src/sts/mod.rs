@@ -8,6 +8,7 @@
 //!
 //! Left out: POST and signatures in headers, for no token has them, and all other calls of STS.
 
+mod answer;
 mod behaviour;
 mod certificate;
 mod connection;
@@ -124,7 +125,9 @@ struct Shared {
     port: u16,
     script: Mutex<Script>,
     counters: count::Counters,
-    last: Mutex<Option<Arc<Received>>>,
+    dates: answer::Dates,
+    /// Its texts are made when somebody asks for them.
+    last: Mutex<Option<Arc<hyper::http::request::Parts>>>,
 }
 
 impl Shared {
@@ -172,6 +175,7 @@ impl FakeSts {
             port: addr.port(),
             script: Mutex::new(Script::new(behaviour, every, delay, schedule)),
             counters: count::Counters::new(),
+            dates: answer::Dates::default(),
             last: Mutex::new(None),
         });
         let (stopping, stop) = watch::channel(false);
@@ -273,7 +277,8 @@ impl FakeSts {
     /// The request that arrived last.
     #[must_use]
     pub fn last_request(&self) -> Option<Arc<Received>> {
-        self.shared.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let last = self.shared.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        last.map(|parts| Arc::new(Received::of(&parts)))
     }
 
     /// Ends in good order: takes no more connections, ends the calls that wait (for a delay, at a gate, or for ever), and gives answers that

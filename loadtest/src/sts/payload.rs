@@ -33,6 +33,13 @@ impl Payload {
         let announced = u64::try_from(body.len()).unwrap_or(u64::MAX);
         Self::Broken { head: body.slice(..body.len() / 2), announced, flushed: false }
     }
+
+    /// The bytes of a body of which nothing was sent.
+    pub(super) fn whole(self) -> Bytes {
+        match self {
+            Self::Whole(bytes) | Self::Padded { head: bytes, .. } | Self::Broken { head: bytes, .. } => bytes,
+        }
+    }
 }
 
 impl Body for Payload {

@@ -22,6 +22,23 @@ pub(super) struct Step {
     pub(super) gate: Option<Arc<gate::State>>,
 }
 
+impl Step {
+    /// How much later it is done.
+    pub(super) const fn whole_delay(&self) -> Duration {
+        match self.behaviour {
+            Behaviour::Delay(delay) => self.delay.saturating_add(delay),
+            _ => self.delay,
+        }
+    }
+
+    /// Whether there is an answer, and nothing to wait for before it.
+    pub(super) fn is_now(&self) -> bool {
+        self.gate.is_none()
+            && self.whole_delay().is_zero()
+            && !matches!(self.behaviour, Behaviour::CloseWithoutAnswer | Behaviour::Hang | Behaviour::Reset)
+    }
+}
+
 /// What is done with the calls to come.
 #[derive(Debug)]
 pub(super) struct Script {

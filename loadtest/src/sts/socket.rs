@@ -64,7 +64,11 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(context, bytes)
+        match bytes {
+            // A record of TLS: write(2) has less to do than writev(2).
+            [one] => Pin::new(&mut self.tcp).poll_write(context, one),
+            many => Pin::new(&mut self.tcp).poll_write_vectored(context, many),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

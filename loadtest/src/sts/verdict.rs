@@ -4,18 +4,20 @@
 //! Stricter than AWS in three points, for the core has no wider grammar: the signed headers must be exactly `host` and `x-k8s-aws-id`, the
 //! query must have no other keys, and the URL must fit into a token.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use arngate_core::presigned::AccessKeyId;
-use arngate_core::sigv4::{self, SigningKey};
+use arngate_core::sigv4;
 use arngate_core::time::AmzDate;
 use arngate_core::{ClusterId, Error, Partition, Policy, PresignedUrl, StsHosts, StsRequest, Token, TokenBuffer, UnixSeconds};
+use memchr::memchr2;
 
 use super::count::Outcome;
-use super::document::ServiceError;
+use super::document::{Document, Format, ServiceError};
 use crate::credential::Credential;
-use crate::token;
+use crate::token::{self, ScopedKey};
 
 /// How far X-Amz-Date may lie from the clock of STS, in seconds, either way.
 ///
@@ -41,7 +43,7 @@ pub(super) struct Verdict {
     /// Who claims to have signed it, where that can be told.
     pub(super) access_key_id: Option<AccessKeyId>,
     /// Whose key signed it.
-    pub(super) result: Result<Arc<Credential>, Refusal>,
+    pub(super) result: Result<Arc<Known>, Refusal>,
 }
 
 /// An error and what it counts as.
@@ -134,28 +136,79 @@ impl Refusal {
 const WRONG_SIGNATURE: &str = "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access \
                                Key and signing method. Consult the service documentation for details.";
 
+/// A credential that STS knows, and what does not change from call to call.
+#[derive(Debug)]
+pub(super) struct Known {
+    credential: Credential,
+    /// The signing key of the day and the region that were asked for last.
+    key: RwLock<Option<ScopedKey>>,
+    json: OnceLock<Document>,
+    xml: OnceLock<Document>,
+}
+
+impl Known {
+    const fn new(credential: Credential) -> Self {
+        Self { credential, key: RwLock::new(None), json: OnceLock::new(), xml: OnceLock::new() }
+    }
+
+    pub(super) const fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// What its owner is told.
+    pub(super) fn document(&self, format: Format) -> &Document {
+        let place = match format {
+            Format::Json => &self.json,
+            Format::Xml => &self.xml,
+        };
+        place.get_or_init(|| format.identity(self.credential.identity()))
+    }
+
+    fn has_signed(&self, request: &StsRequest<'_>) -> bool {
+        let (date, host) = (request.url().signed_at(), request.url().host());
+        if let Some(key) = self.key.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|key| key.of(date, host.region())) {
+            return sigv4::verify(request, key).is_ok();
+        }
+        let scoped = ScopedKey::derive(self.credential.secret(), date, host.region());
+        let has_signed = scoped.of(date, host.region()).is_some_and(|key| sigv4::verify(request, key).is_ok());
+        *self.key.write().unwrap_or_else(PoisonError::into_inner) = Some(scoped);
+        has_signed
+    }
+}
+
 /// The credentials that STS knows, by access key id.
 #[derive(Debug, Default)]
-pub(super) struct Credentials(RwLock<HashMap<String, Arc<Credential>>>);
+pub(super) struct Credentials(RwLock<HashMap<String, Arc<Known>>>);
 
 impl Credentials {
     pub(super) fn new(credentials: impl IntoIterator<Item = Credential>) -> Self {
-        let by_id = credentials.into_iter().map(|credential| (credential.access_key_id().to_owned(), Arc::new(credential)));
+        let by_id = credentials.into_iter().map(|credential| (credential.access_key_id().to_owned(), Arc::new(Known::new(credential))));
         Self(RwLock::new(by_id.collect()))
     }
 
     pub(super) fn put(&self, credential: Credential) {
         let id = credential.access_key_id().to_owned();
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(credential));
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(Known::new(credential)));
     }
 
     pub(super) fn remove(&self, access_key_id: &str) -> bool {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(access_key_id).is_some()
     }
 
-    fn find(&self, access_key_id: &str) -> Option<Arc<Credential>> {
+    fn find(&self, access_key_id: &str) -> Option<Arc<Known>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(access_key_id).cloned()
     }
+}
+
+/// Room in which calls are judged, one after the other.
+struct Room {
+    url: String,
+    token: Vec<u8>,
+    decoded: TokenBuffer,
+}
+
+thread_local! {
+    static ROOM: RefCell<Room> = const { RefCell::new(Room { url: String::new(), token: Vec::new(), decoded: TokenBuffer::new() }) };
 }
 
 /// Judges a call at `now`.
@@ -167,32 +220,36 @@ pub(super) fn judge(call: &Call<'_>, credentials: &Credentials, extra_hosts: &[S
     if call.method != "GET" {
         return refused(Refusal::malformed(405, "UnsupportedOperation", "This fake of STS answers presigned GET requests only"));
     }
-    let token = token::token_of(&format!("https://{}/?{}", call.host, call.query));
-    let mut buffer = TokenBuffer::new();
-    let url = Token::decode(token.as_bytes(), &mut buffer).and_then(|token| PresignedUrl::parse(token, &hosts_of(call.host, extra_hosts)));
-    let url = match url {
-        Ok(url) => url,
-        Err(error) => return refused(Refusal::of(error, call.query)),
-    };
-    Verdict { access_key_id: Some(*url.access_key_id()), result: judge_url(url, call, credentials, now) }
+    ROOM.with_borrow_mut(|Room { url, token, decoded }| {
+        url.clear();
+        ["https://", call.host, "/?", call.query].into_iter().for_each(|part| url.push_str(part));
+        token.clear();
+        token::encode(url, token);
+        match Token::decode(token, decoded).and_then(|token| PresignedUrl::parse(token, &hosts_of(call.host, extra_hosts))) {
+            Ok(url) => Verdict { access_key_id: Some(*url.access_key_id()), result: judge_url(url, call, credentials, now) },
+            Err(error) => refused(Refusal::of(error, call.query)),
+        }
+    })
 }
 
 /// Judges a well-formed call: whose key, session token, date, signature, in this order.
-fn judge_url(url: PresignedUrl<'_>, call: &Call<'_>, credentials: &Credentials, now: UnixSeconds) -> Result<Arc<Credential>, Refusal> {
-    let credential = credentials.find(url.access_key_id().as_str()).ok_or_else(Refusal::unknown_key)?;
-    if Query(call.query).value("X-Amz-Security-Token").as_deref() != credential.session_token() {
+fn judge_url(url: PresignedUrl<'_>, call: &Call<'_>, credentials: &Credentials, now: UnixSeconds) -> Result<Arc<Known>, Refusal> {
+    let known = credentials.find(url.access_key_id().as_str()).ok_or_else(Refusal::unknown_key)?;
+    let has_its_session_token = match known.credential.session_token() {
+        Some(session_token) => Query(call.query).has("X-Amz-Security-Token", session_token),
+        None => !url.has_session_token(),
+    };
+    if !has_its_session_token {
         return Err(Refusal::unknown_key());
     }
-    if credential.session_ends_at().is_some_and(|end| now > end) {
+    if known.credential.session_ends_at().is_some_and(|end| now > end) {
         return Err(Refusal::expired_token());
     }
     // A header that is absent or could not be signed is one that was not signed.
     let cluster_id = call.cluster_id.and_then(|id| ClusterId::parse(id).ok()).ok_or_else(|| Refusal::signature(WRONG_SIGNATURE))?;
     let policy = Policy { max_ahead_secs: SKEW_SECS, ..Policy::new(cluster_id) };
     let request = StsRequest::check(url, &policy, now).map_err(|error| Refusal::signature(skew_message(error, url.signed_at(), now)))?;
-    let key = SigningKey::derive(credential.secret().as_bytes(), url.signed_at().day(), url.host().region());
-    sigv4::verify(&request, &key).map_err(|_| Refusal::signature(WRONG_SIGNATURE))?;
-    Ok(credential)
+    if known.has_signed(&request) { Ok(known) } else { Err(Refusal::signature(WRONG_SIGNATURE)) }
 }
 
 fn skew_message(error: Error, signed_at: AmzDate, now: UnixSeconds) -> String {
@@ -225,29 +282,58 @@ pub(super) fn is_ours(host: &str, extra_hosts: &[String]) -> bool {
 /// A query, read leniently: the core has judged it already, or has refused it and the rest is for a message.
 struct Query<'a>(&'a str);
 
-impl Query<'_> {
+impl<'a> Query<'a> {
     /// The decoded value of the first key of that name, compared without ASCII case.
     fn value(&self, name: &str) -> Option<String> {
+        self.encoded(name).map(|value| String::from_utf8_lossy(&decoded(value)).into_owned())
+    }
+
+    /// Whether that is `value`.
+    fn has(&self, name: &str, value: &str) -> bool {
+        self.encoded(name).is_some_and(|encoded| decodes_to(encoded, value))
+    }
+
+    fn encoded(&self, name: &str) -> Option<&'a str> {
         let mut pairs = self.0.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        let (_, value) = pairs.find(|(key, _)| decoded(key).eq_ignore_ascii_case(name.as_bytes()))?;
-        Some(String::from_utf8_lossy(&decoded(value)).into_owned())
+        // A key is hardly ever escaped.
+        let is_escaped = |key: &str| memchr2(b'%', b'+', key.as_bytes()).is_some();
+        let is_it = |key: &str| key.eq_ignore_ascii_case(name) || is_escaped(key) && decoded(key).eq_ignore_ascii_case(name.as_bytes());
+        pairs.find(|(key, _)| is_it(key)).map(|(_, value)| value)
     }
 }
 
 fn decoded(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let escape = tail.get(..2).filter(|_| first == b'%').and_then(|hex| str::from_utf8(hex).ok());
-        if let Some(byte) = escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            out.push(byte);
-            rest = &tail[2..];
-        } else {
-            out.push(if first == b'+' { b' ' } else { first });
-            rest = tail;
-        }
+    while let Some((byte, tail)) = split_decoded(rest) {
+        out.push(byte);
+        rest = tail;
     }
     out
+}
+
+/// Whether `text` decodes to `expected`: what is not escaped is compared as it is.
+fn decodes_to(text: &str, expected: &str) -> bool {
+    let (mut rest, mut expected) = (text.as_bytes(), expected.as_bytes());
+    loop {
+        let (plain, escaped) = rest.split_at(memchr2(b'%', b'+', rest).unwrap_or(rest.len()));
+        let Some(left) = expected.strip_prefix(plain) else { return false };
+        match (split_decoded(escaped), left) {
+            (Some((byte, tail)), [first, left @ ..]) if *first == byte => (rest, expected) = (tail, left),
+            (None, []) => return true,
+            _ => return false,
+        }
+    }
+}
+
+/// The first byte that `text` stands for, and what is left of it.
+fn split_decoded(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (&first, tail) = text.split_first()?;
+    let escape = tail.get(..2).filter(|_| first == b'%').and_then(|hex| str::from_utf8(hex).ok());
+    match escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+        Some(byte) => Some((byte, &tail[2..])),
+        None => Some((if first == b'+' { b' ' } else { first }, tail)),
+    }
 }
 
 #[cfg(test)]
@@ -286,7 +372,7 @@ mod tests {
     /// Status, code and message.
     fn said(verdict: Verdict) -> String {
         match verdict.result {
-            Ok(credential) => format!("200 {}", credential.identity().arn),
+            Ok(known) => format!("200 {}", known.credential().identity().arn),
             Err(Refusal { error, .. }) => format!("{} {}: {}", error.status, error.code, error.message),
         }
     }
@@ -424,6 +510,42 @@ mod tests {
         404 MalformedQueryString: The query string contains a syntax error.
         413 RequestEntityTooLarge: The URL is longer than any that a token can hold
         ");
+    }
+
+    #[test]
+    fn compares_values_as_decoded() {
+        let query = Query("a=%2Bx%2fy+z%&B=2&b=3&%63=%&d");
+        for (name, value) in [("A", "+x/y z%"), ("b", "2"), ("c", "%"), ("d", "")] {
+            assert!(query.has(name, value) && query.value(name).as_deref() == Some(value), "{name}");
+            for other in [
+                format!("{value}x"),
+                format!("x{value}"),
+                value.to_uppercase().replace('Y', "/"),
+                value[..value.len().saturating_sub(1)].into(),
+            ] {
+                assert!(other == value || !query.has(name, &other), "{name} {other}");
+            }
+        }
+        assert!(!query.has("e", "") && query.value("e").is_none());
+    }
+
+    #[test]
+    fn knows_the_keys_of_other_days_and_regions() {
+        let credentials = credentials();
+        let regional = StsHost::regional(Partition::Aws, "eu-west-1", Fips::No).unwrap();
+        for (host, at) in [
+            (StsHost::global(), "20261124T000010Z"),
+            (StsHost::global(), "20261123T235950Z"),
+            (regional, "20261123T235950Z"),
+            (StsHost::global(), "20261124T000010Z"),
+        ] {
+            let (host, query) = signed(&Credential::example_role(), host, at);
+            let spoilt = query.replace("Expires=60", "Expires=61");
+            for (query, is_good) in [(&query, true), (&spoilt, false), (&query, true)] {
+                let call = Call { method: "GET", path: "/", host: &host, query, cluster_id: Some("prod") };
+                assert_eq!(judge(&call, &credentials, &[], date("20261124T000000Z").unix()).result.is_ok(), is_good, "{host} {at}");
+            }
+        }
     }
 
     #[test]

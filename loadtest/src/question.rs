@@ -3,9 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
+
+use crate::token;
 
 /// The version of a TokenReview.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -32,10 +35,26 @@ impl ApiVersion {
     /// The token must be one that JSON takes as it is: those of this tool are base64url.
     #[must_use]
     pub fn review(self, token: &str) -> Bytes {
-        let name = self.name();
-        Bytes::from(format!(
-            r#"{{"kind":"TokenReview","apiVersion":"authentication.k8s.io/{name}","metadata":{{"creationTimestamp":null}},"spec":{{"token":"{token}","audiences":["https://kubernetes.default.svc"]}},"status":{{"user":{{}}}}}}"#
-        ))
+        self.around(token.len(), |body| body.extend_from_slice(token.as_bytes()))
+    }
+
+    /// The body that asks about the token of a URL, which is encoded where it belongs.
+    pub(crate) fn review_of_url(self, url: &str) -> Bytes {
+        self.around(url.len() / 3 * 4 + 16, |body| token::encode(url, body))
+    }
+
+    fn around(self, token_bytes: usize, write_token: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+        const AFTER: &[u8] = br#"","audiences":["https://kubernetes.default.svc"]},"status":{"user":{}}}"#;
+        let before: [&[u8]; 3] = [
+            br#"{"kind":"TokenReview","apiVersion":"authentication.k8s.io/"#,
+            self.name().as_bytes(),
+            br#"","metadata":{"creationTimestamp":null},"spec":{"token":""#,
+        ];
+        let mut body = Vec::with_capacity(before.map(<[u8]>::len).iter().sum::<usize>() + token_bytes + AFTER.len());
+        before.iter().for_each(|part| body.extend_from_slice(part));
+        write_token(&mut body);
+        body.extend_from_slice(AFTER);
+        body.into()
     }
 }
 
@@ -52,10 +71,11 @@ impl FromStr for ApiVersion {
 }
 
 /// The ARN that an answer must tell, ready to be looked for.
-#[derive(Clone)]
 pub struct Needle {
     arn: String,
     finder: Finder<'static>,
+    /// Where it was found last: the answers about somebody hardly differ.
+    found_at: AtomicUsize,
 }
 
 impl Needle {
@@ -64,7 +84,7 @@ impl Needle {
     pub fn new(arn: impl Into<String>) -> Self {
         let arn = arn.into();
         let finder = Finder::new(format!(r#""arn":["{arn}"]"#).as_bytes()).into_owned();
-        Self { arn, finder }
+        Self { arn, finder, found_at: AtomicUsize::new(0) }
     }
 
     /// The ARN.
@@ -76,7 +96,14 @@ impl Needle {
     /// Whether these very bytes are in `body`. Where they are not, a reader of JSON has to tell.
     #[must_use]
     pub fn is_in(&self, body: &[u8]) -> bool {
-        self.finder.find(body).is_some()
+        if body.get(self.found_at.load(Ordering::Relaxed)..).is_some_and(|rest| rest.starts_with(self.finder.needle())) {
+            return true;
+        }
+        let found = self.finder.find(body);
+        if let Some(at) = found {
+            self.found_at.store(at, Ordering::Relaxed);
+        }
+        found.is_some()
     }
 }
 
@@ -121,6 +148,18 @@ mod tests {
             assert_eq!(body["apiVersion"], format!("authentication.k8s.io/{}", version.name()));
             assert_eq!(body["spec"]["token"], "k8s-aws-v1.YQ");
             assert_eq!(version.name().parse(), Ok(version));
+            assert_eq!(version.review_of_url("https://a/?b"), version.review(&token::token_of("https://a/?b")));
+        }
+    }
+
+    #[test]
+    fn a_needle_is_found_wherever_it_is() {
+        let needle = Needle::new("arn:aws:iam::123456789012:user/Alice");
+        let body = |before: usize| format!(r#"{{"{}":0,"arn":["arn:aws:iam::123456789012:user/Alice"]}}"#, "x".repeat(before));
+        for before in [0, 7, 7, 3, 900, 0] {
+            assert!(needle.is_in(body(before).as_bytes()), "{before}");
+            assert!(!needle.is_in(body(before).replace("Alice", "Alicf").as_bytes()), "{before}");
+            assert!(!needle.is_in(b""));
         }
     }
 

@@ -17,7 +17,7 @@ use crate::mix::{Chooser, Kind, Mix, Popularity};
 use crate::population::{Population, Shape};
 use crate::question::{ApiVersion, Expected, Needle, Question};
 use crate::tally::Making;
-use crate::token::{Signer, token_of};
+use crate::token::Signer;
 
 /// Identities with session tokens of 1 kB that every [`Cast`] has, for tokens of 1.8 kB.
 const SESSIONS: u32 = 64;
@@ -116,11 +116,18 @@ impl Form {
     }
 
     fn question(&self, token: &str, identity: Option<&Arc<Needle>>) -> Question {
-        let expected = match (&self.always, identity) {
+        Question { body: self.api_version.review(token), expected: self.expected(identity) }
+    }
+
+    fn question_of_url(&self, url: &str, identity: Option<&Arc<Needle>>) -> Question {
+        Question { body: self.api_version.review_of_url(url), expected: self.expected(identity) }
+    }
+
+    fn expected(&self, identity: Option<&Arc<Needle>>) -> Expected {
+        match (&self.always, identity) {
             (Some(needle), _) | (None, Some(needle)) => Expected::Identity(Arc::clone(needle)),
             (None, None) => Expected::Nobody,
-        };
-        Question { body: self.api_version.review(token), expected }
+        }
     }
 }
 
@@ -160,12 +167,12 @@ impl Stock {
         let identities = cast.regulars.identities.max(1) as usize;
         let mut signers: Vec<_> = (0..identities.min(tokens)).map(|number| Identity::new(&cast.regulars, number as u32)).collect();
         let now = clock.now();
+        let mut room = String::new();
         let question = |index: usize| {
             let identity = &mut signers[index % identities];
             // From the end, where fresh tokens do not begin.
-            let (date, expires) = spread(now, u64::MAX / 2 - (index / identities) as u64);
-            let token = identity.signer.token(form.host(), form.cluster_id(), date, expires);
-            form.question(&token, Some(&identity.needle))
+            let when = spread(now, u64::MAX / 2 - (index / identities) as u64);
+            identity.question(form, when, &mut room)
         };
         Self((0..tokens).map(question).collect())
     }
@@ -201,7 +208,7 @@ impl fmt::Debug for Stock {
 }
 
 /// When and for how long the `number`th token of an identity is signed.
-fn spread(now: UnixSeconds, number: u64) -> (AmzDate, u16) {
+fn spread(now: UnixSeconds, number: u64) -> When {
     let back = (number / EXPIRES_MOST) % BACKDATED_MOST_SECS;
     let date = AmzDate::from_unix(now.saturating_add(-i64::try_from(back).unwrap_or(0))).expect("we live between the years 0 and 9999");
     (date, u16::try_from(number % EXPIRES_MOST).unwrap_or(0) + 1)
@@ -213,7 +220,21 @@ struct Identity {
     needle: Arc<Needle>,
 }
 
+/// What a token is signed for besides its cluster and host: when, and for how long.
+type When = (AmzDate, u16);
+
 impl Identity {
+    /// A question about a token that this identity signs, which is written into `room`.
+    fn question(&mut self, form: &Form, (date, expires): When, room: &mut String) -> Question {
+        self.sign(form, (date, expires), room);
+        form.question_of_url(room, Some(&self.needle))
+    }
+
+    fn sign(&mut self, form: &Form, (date, expires): When, room: &mut String) {
+        room.clear();
+        self.signer.write_url(form.host(), form.cluster_id(), date, expires, room);
+    }
+
     fn new(population: &Population, number: u32) -> Self {
         let credential = population.credential(number);
         let needle = Arc::new(Needle::new(credential.identity().arn.clone()));
@@ -258,6 +279,8 @@ pub struct Supply {
     newcomers: u64,
     since: UnixSeconds,
     ahead: VecDeque<Question>,
+    /// Where URLs are signed, one after the other.
+    room: String,
     made: Making,
     given: u64,
 }
@@ -281,6 +304,7 @@ impl Supply {
             newcomers: 0,
             since: order.clock.now(),
             ahead: VecDeque::new(),
+            room: String::new(),
             made: Making::default(),
             given: 0,
             order,
@@ -345,15 +369,15 @@ impl Supply {
                 let date = self.now();
                 let expires = self.random.u16(1..=900);
                 let identity = regular(&mut self.regulars, &self.order.cast.regulars, number);
-                let url = identity.signer.url(self.order.form.host(), self.order.form.cluster_id(), date, expires);
-                let token = self.spoil(url);
-                self.order.form.question(&token, None)
+                identity.sign(&self.order.form, (date, expires), &mut self.room);
+                self.spoil();
+                self.order.form.question_of_url(&self.room, None)
             }
             Kind::ForgedUnknownKey => {
-                let mut stranger = Signer::new(self.order.cast.strangers().credential(self.random.u32(..)));
-                let date = self.now();
-                let token = stranger.token(self.order.form.host(), self.order.form.cluster_id(), date, self.random.u16(1..=900));
-                self.order.form.question(&token, None)
+                let mut stranger = Identity::new(&self.order.cast.strangers(), self.random.u32(..));
+                let when = (self.now(), self.random.u16(1..=900));
+                stranger.sign(&self.order.form, when, &mut self.room);
+                self.order.form.question_of_url(&self.room, None)
             }
             Kind::Garbage => {
                 let mut text = String::from(token::PREFIX);
@@ -367,11 +391,9 @@ impl Supply {
         let number = self.identities.choose(&mut self.random);
         self.redate();
         let signed = &mut self.signed[number];
-        let (date, expires) = spread(self.since, *signed * self.of + self.part);
+        let when = spread(self.since, *signed * self.of + self.part);
         *signed += 1;
-        let identity = regular(&mut self.regulars, &self.order.cast.regulars, number);
-        let token = identity.signer.token(self.order.form.host(), self.order.form.cluster_id(), date, expires);
-        self.order.form.question(&token, Some(&identity.needle))
+        regular(&mut self.regulars, &self.order.cast.regulars, number).question(&self.order.form, when, &mut self.room)
     }
 
     fn newcomer(&mut self) -> Question {
@@ -381,10 +403,8 @@ impl Supply {
         let newcomers = u64::from(self.order.cast.newcomers.max(1));
         self.newcomers += 1;
         let number = regulars.saturating_add(u32::try_from(turn % newcomers).unwrap_or(0));
-        let mut identity = Identity::new(&self.order.cast.regulars, number);
-        let (date, expires) = spread(self.since, turn / newcomers);
-        let token = identity.signer.token(self.order.form.host(), self.order.form.cluster_id(), date, expires);
-        self.order.form.question(&token, Some(&identity.needle))
+        let when = spread(self.since, turn / newcomers);
+        Identity::new(&self.order.cast.regulars, number).question(&self.order.form, when, &mut self.room)
     }
 
     fn session(&mut self) -> Question {
@@ -392,10 +412,8 @@ impl Supply {
         let turn = self.sessions_signed * self.of + self.part;
         self.sessions_signed += 1;
         let count = self.sessions.len() as u64;
-        let (date, expires) = spread(self.since, turn / count);
-        let identity = &mut self.sessions[(turn % count) as usize];
-        let token = identity.signer.token(self.order.form.host(), self.order.form.cluster_id(), date, expires);
-        self.order.form.question(&token, Some(&identity.needle))
+        let when = spread(self.since, turn / count);
+        self.sessions[(turn % count) as usize].question(&self.order.form, when, &mut self.room)
     }
 
     fn expired(&mut self) -> Question {
@@ -403,17 +421,14 @@ impl Supply {
         let date = self.order.clock.now().saturating_add(-EXPIRED_SECS);
         let date = AmzDate::from_unix(date).expect("we live between the years 0 and 9999");
         let expires = self.random.u16(1..=900);
-        let identity = regular(&mut self.regulars, &self.order.cast.regulars, number);
-        let token = identity.signer.token(self.order.form.host(), self.order.form.cluster_id(), date, expires);
-        self.order.form.question(&token, None)
+        regular(&mut self.regulars, &self.order.cast.regulars, number).sign(&self.order.form, (date, expires), &mut self.room);
+        self.order.form.question_of_url(&self.room, None)
     }
 
-    /// A token whose signature nobody has made.
-    fn spoil(&mut self, mut url: String) -> String {
-        let signature = url.len() - 64;
-        url.truncate(signature);
-        url.extend((0..64).map(|_| char::from(b"0123456789abcdef"[self.random.usize(..16)])));
-        token_of(&url)
+    /// Writes a signature that nobody has made in place of the right one.
+    fn spoil(&mut self) {
+        self.room.truncate(self.room.len() - 64);
+        self.room.extend((0..64).map(|_| char::from(b"0123456789abcdef"[self.random.usize(..16)])));
     }
 
     fn now(&self) -> AmzDate {

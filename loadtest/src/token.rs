@@ -35,17 +35,20 @@ pub fn sign_token_expiring(
 #[must_use]
 pub fn sign_url(credential: &Credential, host: StsHost<'_>, cluster_id: ClusterId<'_>, date: AmzDate, expires_secs: u16) -> String {
     let key = SigningKey::derive(credential.secret().as_bytes(), date.day(), host.region());
-    url_signed_with(&key, credential, host, cluster_id, date, expires_secs)
+    let mut url = String::new();
+    presign(credential, host, cluster_id, date, expires_secs, &key, &mut url);
+    url
 }
 
-fn url_signed_with(
-    key: &SigningKey,
+fn presign(
     credential: &Credential,
     host: StsHost<'_>,
     cluster_id: ClusterId<'_>,
     date: AmzDate,
     expires_secs: u16,
-) -> String {
+    key: &SigningKey,
+    url: &mut String,
+) {
     let presign = Presign {
         host,
         access_key_id: credential.access_key_id(),
@@ -54,9 +57,8 @@ fn url_signed_with(
         date,
         expires_secs,
     };
-    let mut url = String::with_capacity(512 + credential.session_token().map_or(0, |token| token.len() * 5 / 4));
-    presign.write_url(key, &mut url).expect("a String takes all, and a Credential has no access key id that is too long");
-    url
+    url.reserve(512 + credential.session_token().map_or(0, |token| token.len() * 5 / 4));
+    presign.write_url(key, url).expect("a String takes all, and a Credential has no access key id that is too long");
 }
 
 /// A signing key, with the day and the region that it is good for.
@@ -101,20 +103,21 @@ impl Signer {
         &self.credential
     }
 
-    /// As [`sign_url`].
-    #[must_use]
-    pub fn url(&mut self, host: StsHost<'_>, cluster_id: ClusterId<'_>, date: AmzDate, expires_secs: u16) -> String {
+    /// Writes what [`sign_url`] gives.
+    pub(crate) fn write_url(&mut self, host: StsHost<'_>, cluster_id: ClusterId<'_>, date: AmzDate, expires_secs: u16, url: &mut String) {
         if self.key.as_ref().is_none_or(|scoped| scoped.of(date, host.region()).is_none()) {
             self.key = Some(ScopedKey::derive(self.credential.secret(), date, host.region()));
         }
         let Some(ScopedKey { key, .. }) = &self.key else { unreachable!("there is one now") };
-        url_signed_with(key, &self.credential, host, cluster_id, date, expires_secs)
+        presign(&self.credential, host, cluster_id, date, expires_secs, key, url);
     }
 
     /// As [`sign_token_expiring`].
     #[must_use]
     pub fn token(&mut self, host: StsHost<'_>, cluster_id: ClusterId<'_>, date: AmzDate, expires_secs: u16) -> String {
-        token_of(&self.url(host, cluster_id, date, expires_secs))
+        let mut url = String::new();
+        self.write_url(host, cluster_id, date, expires_secs, &mut url);
+        token_of(&url)
     }
 }
 

@@ -31,8 +31,8 @@ const CONNECTION_WINDOW: u32 = 1 << 30;
 /// RFC 9113 section 6.9.2: what both have at first.
 const FIRST_WINDOW: u32 = 65_535;
 
-/// What is read at a time, in bytes.
-const READ_BYTES: usize = 16 << 10;
+/// Room for what is read, in bytes: the rest of a frame, and then a record of TLS.
+const READ_BYTES: usize = 2 * (9 + FRAME_MAX_BYTES);
 
 mod frame {
     pub(super) const DATA: u8 = 0;
@@ -192,7 +192,8 @@ impl Client {
             driver: None,
         };
         let client = Self(Arc::new(Mutex::new(state)));
-        let mut driver = Driver { client: client.clone(), read: BytesMut::new(), writing: Vec::new(), written: 0, dirty: false };
+        let mut driver =
+            Driver { client: client.clone(), read: vec![0; READ_BYTES].into(), filled: 0, writing: Vec::new(), written: 0, dirty: false };
         poll_fn(|context| {
             if client.state().max_streams > 0 {
                 return Poll::Ready(Ok(()));
@@ -355,7 +356,7 @@ impl State {
     }
 
     /// One frame; an error ends the connection.
-    fn frame(&mut self, kind: u8, flags: u8, id: u32, mut payload: Bytes) -> Result<(), String> {
+    fn frame(&mut self, kind: u8, flags: u8, id: u32, mut payload: &[u8]) -> Result<(), String> {
         let broken = || "a frame that is too short".to_owned();
         match kind {
             frame::DATA => {
@@ -372,12 +373,12 @@ impl State {
                 }
                 unpad(flags, &mut payload).ok_or_else(broken)?;
                 if flags & frame::PRIORITY != 0 {
-                    payload = payload.get(5..).map(|rest| payload.slice_ref(rest)).ok_or_else(broken)?;
+                    payload = payload.get(5..).ok_or_else(broken)?;
                 }
                 if let Some(stream) = self.streams.get_mut(&id) {
                     // 1xx comes before the answer, trailers after it.
                     if stream.status < 200 {
-                        stream.status = status_of(&payload).ok_or("an answer whose status cannot be read")?;
+                        stream.status = status_of(payload).ok_or("an answer whose status cannot be read")?;
                     }
                     if flags & frame::END_STREAM != 0 {
                         self.finish(id, None);
@@ -391,7 +392,7 @@ impl State {
             frame::SETTINGS if flags & frame::ACK == 0 => self.settings(payload).ok_or_else(broken)?,
             frame::PING if flags & frame::ACK == 0 => {
                 header(&mut self.out, payload.len(), frame::PING, frame::ACK, 0);
-                self.out.extend_from_slice(&payload);
+                self.out.extend_from_slice(payload);
             }
             frame::GOAWAY => {
                 let last = payload.try_get_u32().map_err(|_| broken())?;
@@ -407,15 +408,15 @@ impl State {
         Ok(())
     }
 
-    fn data(&mut self, id: u32, flags: u8, payload: Bytes) {
+    fn data(&mut self, id: u32, flags: u8, payload: &[u8]) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         if stream.body.is_empty() {
-            stream.body = payload;
+            stream.body = Bytes::copy_from_slice(payload);
         } else if !payload.is_empty() {
             if stream.rest.is_empty() {
                 stream.rest.extend_from_slice(&stream.body);
             }
-            stream.rest.extend_from_slice(&payload);
+            stream.rest.extend_from_slice(payload);
         }
         if stream.rest.len() > ANSWER_MAX_BYTES {
             self.reset(id);
@@ -425,7 +426,7 @@ impl State {
         }
     }
 
-    fn settings(&mut self, mut payload: Bytes) -> Option<()> {
+    fn settings(&mut self, mut payload: &[u8]) -> Option<()> {
         let first = self.max_streams == 0;
         if first {
             self.max_streams = usize::MAX;
@@ -491,10 +492,10 @@ fn decimal(mut value: usize, buffer: &mut [u8; 20]) -> &[u8] {
 }
 
 /// Takes off padding; none where there is less than it says.
-fn unpad(flags: u8, payload: &mut Bytes) -> Option<()> {
+fn unpad(flags: u8, payload: &mut &[u8]) -> Option<()> {
     if flags & frame::PADDED != 0 {
         let padding = usize::from(payload.try_get_u8().ok()?);
-        payload.truncate(payload.len().checked_sub(padding)?);
+        *payload = payload.get(..payload.len().checked_sub(padding)?)?;
     }
     Some(())
 }
@@ -540,7 +541,9 @@ fn huffman_digits(bytes: &[u8]) -> Option<u16> {
 /// Moves bytes between a connection and its state.
 struct Driver {
     client: Client,
-    read: BytesMut,
+    read: Box<[u8]>,
+    /// How much of it is to be looked at.
+    filled: usize,
     writing: Vec<u8>,
     written: usize,
     dirty: bool,
@@ -585,34 +588,31 @@ impl Driver {
 
     fn poll_read<T: AsyncRead>(&mut self, mut io: Pin<&mut T>, context: &mut Context<'_>) -> Poll<String> {
         loop {
-            self.read.reserve(READ_BYTES);
-            let filled = self.read.len();
-            self.read.resize(filled + READ_BYTES, 0);
-            let mut buffer = ReadBuf::new(&mut self.read[filled..]);
-            let polled = io.as_mut().poll_read(context, &mut buffer);
-            let bytes = buffer.filled().len();
-            self.read.truncate(filled + bytes);
-            match polled {
+            let mut buffer = ReadBuf::new(&mut self.read[self.filled..]);
+            match io.as_mut().poll_read(context, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(format!("connection error: {}", error.kind())),
-                Poll::Ready(Ok(())) if bytes == 0 => return Poll::Ready("connection closed before the answer".into()),
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready("connection closed before the answer".into()),
+                Poll::Ready(Ok(())) => self.filled += buffer.filled().len(),
             }
             let mut state = self.client.state();
-            while let Some([a, b, c, kind, flags, id @ ..]) = self.read.first_chunk::<9>().copied() {
-                let length = u32::from_be_bytes([0, a, b, c]) as usize;
+            let mut rest = &self.read[..self.filled];
+            while let Some(([a, b, c, kind, flags, id @ ..], tail)) = rest.split_first_chunk::<9>() {
+                let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
                 if length > FRAME_MAX_BYTES {
                     return Poll::Ready("a frame that is larger than allowed: perhaps it is no HTTP/2".into());
                 }
-                if self.read.len() < 9 + length {
-                    break;
-                }
-                self.read.advance(9);
-                let payload = self.read.split_to(length).freeze();
-                if let Err(reason) = state.frame(kind, flags, u32::from_be_bytes(id) & 0x7fff_ffff, payload) {
+                let Some((payload, tail)) = tail.split_at_checked(length) else { break };
+                if let Err(reason) = state.frame(*kind, *flags, u32::from_be_bytes(*id) & 0x7fff_ffff, payload) {
                     return Poll::Ready(reason);
                 }
+                rest = tail;
             }
+            drop(state);
+            // Less than a frame, so that there is always room.
+            let left = rest.len();
+            self.read.copy_within(self.filled - left..self.filled, 0);
+            self.filled = left;
         }
     }
 }

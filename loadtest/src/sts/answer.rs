@@ -11,7 +11,7 @@ use hyper::{Response, StatusCode};
 use super::count::Outcome;
 use super::document::{Format, ServiceError};
 use super::payload::Payload;
-use super::verdict::Verdict;
+use super::verdict::{Known, Verdict};
 use crate::credential::CallerIdentity;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -94,6 +94,27 @@ impl Answer {
             headers.insert(DATE, date.clone());
         }
         response
+    }
+
+    /// Writes the answer that [`verdict`](Self::verdict) gives to somebody who is known, as hyper would, which has Content-Length last.
+    pub(super) fn write(&self, known: &Known, out: &mut Vec<u8>) {
+        let document = known.document(self.format);
+        let id = self.request_id.as_str();
+        let length = document.bytes_with(id).to_string();
+        let date = self.date.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+        let head: [&[u8]; 9] = [
+            b"HTTP/1.1 200 OK\r\nx-amzn-requestid: ",
+            id.as_bytes(),
+            b"\r\ncontent-type: ",
+            self.format.content_type().as_bytes(),
+            b"\r\ndate: ",
+            date,
+            b"\r\ncontent-length: ",
+            length.as_bytes(),
+            b"\r\n\r\n",
+        ];
+        head.into_iter().for_each(|part| out.extend_from_slice(part));
+        document.write_with(id, out);
     }
 
     fn document(&self, body: Bytes) -> Response<Payload> {

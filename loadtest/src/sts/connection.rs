@@ -1,5 +1,6 @@
 //! From a connection to an answer.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future;
 use std::pin::{Pin, pin};
@@ -15,6 +16,7 @@ use hyper::http::request::Parts;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -24,11 +26,12 @@ use super::behaviour::Behaviour;
 use super::certificate::Authority;
 use super::count::Outcome;
 use super::document::{Format, ServiceError};
+use super::express::{self, Handover};
 use super::payload::Payload;
 use super::script::Step;
 use super::socket::{Fate, Socket};
 use super::verdict::{self, Call, Verdict};
-use super::{Received, Shared, StartError, Stop, TlsError};
+use super::{Last, Received, Shared, StartError, Stop, TlsError};
 
 /// How long nobody is accepted after that has failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -83,15 +86,33 @@ async fn serve(tcp: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>, mut s
         () = stop.called() => return,
     };
     // A client that does not trust us has told so to its own user.
-    let Ok(tls) = tls else { return };
+    let Ok(mut tls) = tls else { return };
     shared.counters.connection();
 
-    let link = Arc::new(Link { shared, fate: Arc::clone(&fate), stop: stop.clone() });
-    let service = hyper::service::service_fn(move |request| link.take(request));
+    let link = Arc::new(Link { shared, fate, stop: stop.clone() });
+    if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+        return serve_all(tls, link, None, stop).await;
+    }
+    // What goes wrong here is the client's to see, as it is below.
+    let Ok(Handover { unread, judged }) = express::serve(&mut tls, &link, &mut stop).await else { return };
+    let (rest, out) = tokio::io::split(tls);
+    serve_all(tokio::io::join(std::io::Cursor::new(unread).chain(rest), out), link, judged, stop).await;
+}
+
+/// Serves what there may be on a connection, of whose first call it may be known already what to do with it.
+async fn serve_all<T>(io: T, link: Arc<Link>, judged: Option<(Judged, Step)>, mut stop: Stop)
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let fate = Arc::clone(&link.fate);
+    let judged = Cell::new(judged);
+    let service = hyper::service::service_fn(move |request| link.take(request, judged.take()));
     let builder = auto::Builder::new(TokioExecutor::new());
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(tls), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
     // What goes wrong on a connection is the client's to see: it is a fake that breaks them on purpose.
     tokio::select! {
+        // First the connection, so that a call that is counted is taken before there is a stop.
+        biased;
         _ = connection.as_mut() => {}
         () = fate.sealed() => {}
         () = stop.called() => {
@@ -108,34 +129,41 @@ const CLUSTER_ID: HeaderName = HeaderName::from_static(CLUSTER_ID_HEADER);
 
 /// What the calls of a connection share.
 #[derive(Debug)]
-struct Link {
+pub(super) struct Link {
     shared: Arc<Shared>,
     fate: Arc<Fate>,
     stop: Stop,
 }
 
 impl Link {
-    /// Takes a call, and does with it what the script says: at once, if there is nothing to wait for.
-    fn take(self: &Arc<Self>, request: Request<Incoming>) -> Answering {
+    /// What matters of a call to this fake.
+    pub(super) fn call<'a>(&self, method: &'a str, path: &'a str, host: &'a str, query: &'a str, cluster_id: Option<&'a str>) -> Call<'a> {
+        Call { method, path, host: without_port(host, self.shared.port), query, cluster_id }
+    }
+
+    /// Judges a call, counts it, and tells what is to be done with it.
+    pub(super) fn judge(self: &Arc<Self>, call: &Call<'_>, remember: impl FnOnce(&mut Last)) -> (Judged, Step) {
         let shared = &*self.shared;
         let now = shared.clock.now();
+        let verdict = verdict::judge(call, &shared.credentials, &shared.extra_hosts, now);
+        remember(&mut shared.last.lock().unwrap_or_else(PoisonError::into_inner));
+        let step = shared.script().next();
+        let number = shared.counters.begin(verdict.access_key_id.as_ref().map(AccessKeyId::as_str), call.query);
+        (Judged { verdict, number, now, link: UnderWay(Arc::clone(self)) }, step)
+    }
+
+    /// Takes a call, and does with it what the script says: at once, if there is nothing to wait for.
+    fn take(self: &Arc<Self>, request: Request<Incoming>, judged: Option<(Judged, Step)>) -> Answering {
         let (parts, body) = request.into_parts();
         let parts = Arc::new(parts);
-        let host = host_of(&parts);
-        let query = parts.uri.query().unwrap_or_default();
-        let call = Call {
-            method: parts.method.as_str(),
-            path: parts.uri.path(),
-            host: without_port(host, shared.port),
-            query,
+        let (judged, step) = judged.unwrap_or_else(|| {
             // One that has other characters could not be signed either.
-            cluster_id: only(parts.headers.get_all(&CLUSTER_ID).iter()).and_then(|id| id.to_str().ok()),
-        };
-        let verdict = verdict::judge(&call, &shared.credentials, &shared.extra_hosts, now);
-        *shared.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&parts));
-        let step = shared.script().next();
-        let number = shared.counters.begin(verdict.access_key_id.as_ref().map(AccessKeyId::as_str), query);
-        let taken = Taken { link: UnderWay(Arc::clone(self)), parts, verdict, number, now, _body: body };
+            let cluster_id = only(parts.headers.get_all(&CLUSTER_ID).iter()).and_then(|id| id.to_str().ok());
+            let query = parts.uri.query().unwrap_or_default();
+            let call = self.call(parts.method.as_str(), parts.uri.path(), host_of(&parts), query, cluster_id);
+            self.judge(&call, |last| *last = Last::Parts(Arc::clone(&parts)))
+        });
+        let taken = Taken { judged, parts, _body: body };
         if step.is_now() { Answering::Now(Some(taken.answer(step.behaviour))) } else { Answering::Later(Box::pin(taken.follow(step))) }
     }
 }
@@ -158,6 +186,7 @@ impl Future for Answering {
 }
 
 /// The connection of a call that is under way, until this is dropped.
+#[derive(Debug)]
 struct UnderWay(Arc<Link>);
 
 impl Drop for UnderWay {
@@ -167,12 +196,30 @@ impl Drop for UnderWay {
 }
 
 /// A call that is judged and counted, but not answered.
-struct Taken {
-    link: UnderWay,
-    parts: Arc<Parts>,
-    verdict: Verdict,
-    number: u64,
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) verdict: Verdict,
+    pub(super) number: u64,
     now: UnixSeconds,
+    link: UnderWay,
+}
+
+impl Judged {
+    /// The value of Date.
+    pub(super) fn date(&self) -> Option<HeaderValue> {
+        self.link.0.shared.dates.at(self.now)
+    }
+
+    /// The identity was told.
+    pub(super) fn has_answered(self) {
+        self.link.0.shared.counters.end(Outcome::Answered);
+    }
+}
+
+/// The same, and its request.
+struct Taken {
+    judged: Judged,
+    parts: Arc<Parts>,
     /// Held until there is an answer, so that nothing is said about it earlier.
     _body: Incoming,
 }
@@ -180,7 +227,8 @@ struct Taken {
 impl Taken {
     /// Waits as told, and then answers, or ends the connection instead.
     async fn follow(self, step: Step) -> Response<Payload> {
-        let (shared, fate, mut stop) = (&self.link.0.shared, &self.link.0.fate, self.link.0.stop.clone());
+        let Link { shared, fate, stop } = &*self.judged.link.0;
+        let mut stop = stop.clone();
         let delay = step.whole_delay();
         let waiting = async {
             if let Some(gate) = &step.gate {
@@ -210,19 +258,19 @@ impl Taken {
 
     /// The answer of a behaviour that is one, counted.
     fn answer(self, behaviour: Behaviour) -> Response<Payload> {
-        let shared = &self.link.0.shared;
+        let Judged { verdict, number, .. } = &self.judged;
         let accept = self.parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-        let answer = Answer::new(Format::from_accept(accept), self.number, shared.dates.at(self.now));
+        let answer = Answer::new(Format::from_accept(accept), *number, self.judged.date());
         let (outcome, response) = match behaviour {
-            Behaviour::Answer | Behaviour::Delay(_) => answer.verdict(&self.verdict),
-            Behaviour::AnswerAs(identity) => answer.instead(&self.verdict, |_| identity),
-            Behaviour::OtherPartition => answer.in_other_partition(&self.verdict),
+            Behaviour::Answer | Behaviour::Delay(_) => answer.verdict(verdict),
+            Behaviour::AnswerAs(identity) => answer.instead(verdict, |_| identity),
+            Behaviour::OtherPartition => answer.in_other_partition(verdict),
             Behaviour::Oversize(bytes) => {
-                let (outcome, response) = answer.verdict(&self.verdict);
+                let (outcome, response) = answer.verdict(verdict);
                 (outcome, response.map(|body| Payload::padded_to(body.whole(), bytes)))
             }
             Behaviour::Truncated => {
-                let (outcome, response) = answer.verdict(&self.verdict);
+                let (outcome, response) = answer.verdict(verdict);
                 (outcome, response.map(|body| Payload::half_of(&body.whole())))
             }
             Behaviour::Throttle => (Outcome::Throttled, answer.error(&ServiceError::throttling())),
@@ -236,7 +284,7 @@ impl Taken {
             Behaviour::Redirect => (Outcome::Error, answer.redirect(host_of(&self.parts))),
             Behaviour::CloseWithoutAnswer | Behaviour::Hang | Behaviour::Reset => unreachable!("these give no answer"),
         };
-        shared.counters.end(outcome);
+        self.judged.link.0.shared.counters.end(outcome);
         response
     }
 }

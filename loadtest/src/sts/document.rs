@@ -85,10 +85,19 @@ pub(super) struct Document {
 impl Document {
     /// The document with that id, in which nothing has to be escaped.
     pub(super) fn with(&self, request_id: &str) -> Bytes {
-        let parts = [self.head.as_str(), request_id, self.tail];
-        let mut text = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
-        parts.iter().for_each(|part| text.extend_from_slice(part.as_bytes()));
+        let mut text = Vec::with_capacity(self.bytes_with(request_id));
+        self.write_with(request_id, &mut text);
         text.into()
+    }
+
+    /// How long that is.
+    pub(super) const fn bytes_with(&self, request_id: &str) -> usize {
+        self.head.len() + request_id.len() + self.tail.len()
+    }
+
+    /// Appends that.
+    pub(super) fn write_with(&self, request_id: &str, out: &mut Vec<u8>) {
+        [&self.head, request_id, self.tail].into_iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
     }
 }
 

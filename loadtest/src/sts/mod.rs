@@ -15,6 +15,7 @@ mod connection;
 mod count;
 mod delay;
 mod document;
+mod express;
 mod gate;
 mod payload;
 mod schedule;
@@ -116,6 +117,43 @@ impl fmt::Debug for Received {
     }
 }
 
+/// The request that arrived last: its texts are made when somebody asks for them.
+#[derive(Default)]
+enum Last {
+    #[default]
+    None,
+    /// As its bytes.
+    Head(Vec<u8>),
+    /// As hyper has read it.
+    Parts(Arc<hyper::http::request::Parts>),
+}
+
+impl Last {
+    /// Keeps a head, in the room of the one before.
+    fn set_head(&mut self, bytes: &[u8]) {
+        if let Self::Head(last) = self {
+            last.clear();
+            last.extend_from_slice(bytes);
+        } else {
+            *self = Self::Head(bytes.to_owned());
+        }
+    }
+
+    fn texts(&self) -> Option<Received> {
+        match self {
+            Self::None => None,
+            Self::Head(bytes) => Received::of_head(bytes),
+            Self::Parts(parts) => Some(Received::of(parts)),
+        }
+    }
+}
+
+impl fmt::Debug for Last {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.texts().fmt(f)
+    }
+}
+
 /// What all connections share.
 #[derive(Debug)]
 struct Shared {
@@ -126,8 +164,7 @@ struct Shared {
     script: Mutex<Script>,
     counters: count::Counters,
     dates: answer::Dates,
-    /// Its texts are made when somebody asks for them.
-    last: Mutex<Option<Arc<hyper::http::request::Parts>>>,
+    last: Mutex<Last>,
 }
 
 impl Shared {
@@ -176,7 +213,7 @@ impl FakeSts {
             script: Mutex::new(Script::new(behaviour, every, delay, schedule)),
             counters: count::Counters::new(),
             dates: answer::Dates::default(),
-            last: Mutex::new(None),
+            last: Mutex::default(),
         });
         let (stopping, stop) = watch::channel(false);
         let accepting = tokio::spawn(connection::accept(listener, acceptor, Arc::clone(&shared), Stop(stop)));
@@ -277,8 +314,7 @@ impl FakeSts {
     /// The request that arrived last.
     #[must_use]
     pub fn last_request(&self) -> Option<Arc<Received>> {
-        let last = self.shared.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        last.map(|parts| Arc::new(Received::of(&parts)))
+        self.shared.last.lock().unwrap_or_else(PoisonError::into_inner).texts().map(Arc::new)
     }
 
     /// Ends in good order: takes no more connections, ends the calls that wait (for a delay, at a gate, or for ever), and gives answers that

@@ -2,67 +2,40 @@
 //!
 //! A value that is wrong is noted and its default stands in, so that the rest is checked too; what comes of it is thrown away.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+mod aws;
+mod listen;
+mod mappings;
+
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use arngate_core::arn::{Arn, Principal};
 use arngate_core::endpoint::Fips;
 use arngate_core::limits::DEFAULT_MAX_AHEAD_SECS;
-use arngate_core::{Error as CoreError, Partition, StsHost, StsHosts};
+use arngate_core::{Partition, StsHost};
 
 use super::client::{checked_cluster_id, cluster_id, role};
 use super::feature_gate::FeatureGates;
 use super::layer::{Environment, Overrides, flag, list, some, variable};
-use super::network::{AdminAddress, address, admin_address, hostname};
-use super::settings::{
-    AdminSettings, AnswerSettings, BootstrapSettings, BoundSettings, CacheSettings, ClientSettings, Config, Ec2Settings,
-    KubernetesSettings, ListenSettings, MappingSettings, OfflineSettings, ProverKind, StsSettings, WebhookClientSettings,
-};
-use crate::document::reader::{Span, boolean, duration, integer, size_bytes};
-use crate::document::{Field, Findings, Place, Section, Shown, Text};
-use crate::ec2;
+use super::settings::{AnswerSettings, BoundSettings, CacheSettings, Config, KubernetesSettings, OfflineSettings, ProverKind};
+use crate::document::reader::{boolean, duration, integer, size_bytes};
+use crate::document::{Findings, Place, Section, Shown, Text};
 use crate::http::body::BODY_MAX_BYTES;
 use crate::http::respond::DenyStatus;
 use crate::http::webhook::AccessLog;
-use crate::mapping::{BackendMode, Options, Policy, account_ids, backend_mode_named, dynamic_file, file, partition_named};
-use crate::prover::sts::{self, EndpointError, Endpoints, Imds, Rate};
-
-/// upstream: `DefaultPort` in cmd/aws-iam-authenticator/server.go.
-const DEFAULT_PORT: u16 = 21362;
-
-/// upstream: the health listener in pkg/server/server.go.
-const DEFAULT_ADMIN_PORT: u16 = 21363;
+use crate::mapping::{Options, partition_named};
+use crate::prover::sts::Imds;
 
 /// The most that STS allows, either way: what lies further ahead it refuses itself.
 const CLOCK_SKEW_MOST: Duration = Duration::from_secs(15 * 60);
 
-/// As long as the API server waits for a webhook; a later answer helps nobody.
-/// Kubernetes: `timeout` of `WebhookTokenAuthenticator`, 30 s by default.
-const DEADLINE_MOST: Duration = Duration::from_secs(30);
-
 /// A token's life, beyond which nothing is believed anyway.
 const TTL_MOST: Duration = Duration::from_secs(15 * 60);
-
-/// Calls a second beyond which a limit is none: more than any AWS API answers.
-const RATE_MOST: u32 = 100_000;
-
-/// Calls at one time: as many as there can be file descriptors by default, with room for clients.
-const IN_FLIGHT_MOST: u16 = 4096;
 
 /// Of whatever is counted in memory: more than that is no bound.
 const COUNT_MOST: u32 = 1 << 20;
 
 /// More threads than any machine has processors.
 const WORKER_THREADS_MOST: u16 = 1024;
-
-/// Calls that wait: each holds some kilobytes.
-const QUEUED_MOST: u16 = 16_384;
-
-/// Access keys that are known: some 70 MB of them.
-const KNOWN_KEYS_MOST: u32 = 1_000_000;
 
 /// The reader of the server's settings, with what all parts of it need.
 struct Reader<'a> {
@@ -249,142 +222,6 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn sts(&self, mut section: Section<'a>, partition: Partition, region: Option<&str>) -> StsSettings {
-        let o = self.overrides;
-        let hosts = StsHosts::new(partition).with_own_region(region);
-        let given = ("--sts-endpoints", o.sts_endpoints.as_slice());
-        let endpoints = self.endpoints(&mut section, given, "STS", |endpoints, host, url| endpoints.insert(host, url, &hosts));
-        let ca_file = Self::text("--sts-ca-file", o.sts_ca_file.as_ref(), &mut section, "caFile");
-        let bundle = variable("AWS_CA_BUNDLE", self.environment.aws_ca_bundle.as_ref());
-        let field = section.take("regions");
-        let regions = self.sts_regions(field.as_ref(), partition, region);
-
-        let spans = |most| duration(Duration::from_millis(1)..=most);
-        let deadline = self.read("--sts-deadline", o.sts_deadline.as_ref(), &mut section, "deadline", spans(DEADLINE_MOST));
-        let deadline = deadline.unwrap_or(Duration::from_secs(5));
-        let within = |name, given, section: &mut Section<'a>, key, least, most: Duration, whole| {
-            let text = Self::text(name, given, section, key)?;
-            let value = text.read(self.findings, duration(least..=DEADLINE_MOST))?;
-            if value > most {
-                self.findings.error(text.place, format!("expected no more than {whole}, which is {}, found {}", Span(most), text.text));
-            }
-            Some(value)
-        };
-        let (some_time, the_deadline) = (Duration::from_millis(1), "the deadline");
-        let attempt_timeout = within(
-            "--sts-attempt-timeout",
-            o.sts_attempt_timeout.as_ref(),
-            &mut section,
-            "attemptTimeout",
-            some_time,
-            deadline,
-            the_deadline,
-        );
-        let attempt_timeout = attempt_timeout.unwrap_or_else(|| Duration::from_secs(2).min(deadline));
-        let connect_timeout = within(
-            "--sts-connect-timeout",
-            o.sts_connect_timeout.as_ref(),
-            &mut section,
-            "connectTimeout",
-            some_time,
-            attempt_timeout,
-            "the time of an attempt",
-        );
-        let max_wait = within("--sts-max-wait", o.sts_max_wait.as_ref(), &mut section, "maxWait", Duration::ZERO, deadline, the_deadline);
-        let max_in_flight =
-            self.read("--sts-max-in-flight", o.sts_max_in_flight.as_ref(), &mut section, "maxInFlight", integer(1..=IN_FLIGHT_MOST));
-        let max_queued = self.read("--sts-max-queued", o.sts_max_queued.as_ref(), &mut section, "maxQueued", integer(0..=QUEUED_MOST));
-        let max_known_keys =
-            self.read("--sts-max-known-keys", o.sts_max_known_keys.as_ref(), &mut section, "maxKnownKeys", integer(0..=KNOWN_KEYS_MOST));
-        let retry_percent = self.read("--sts-retry-budget", o.sts_retry_budget.as_ref(), &mut section, "retryBudget", percent);
-        let rate = self.rate(&mut section);
-        section.finish();
-        let usual = sts::Config::default();
-        StsSettings {
-            endpoints,
-            ca_files: bundle.iter().chain(&ca_file).filter_map(|text| self.existing(text)).collect(),
-            regions,
-            deadline,
-            attempt_timeout,
-            connect_timeout: connect_timeout.unwrap_or_else(|| usual.connect_timeout.min(attempt_timeout)),
-            max_in_flight: max_in_flight.map_or(usual.max_in_flight, usize::from),
-            max_wait: max_wait.unwrap_or_else(|| usual.max_wait.min(deadline)),
-            max_queued: max_queued.map_or(usual.max_queued, usize::from),
-            max_known_keys: max_known_keys.map_or(usual.max_known_keys, |most: u32| usize::try_from(most).unwrap_or(usize::MAX)),
-            retry_percent: retry_percent.unwrap_or(usual.retry_percent),
-            rate,
-        }
-    }
-
-    /// The regions that may be asked. An empty flag takes the file's away; an empty list in the file would leave none.
-    fn sts_regions(&self, field: Option<&Field<'a>>, partition: Partition, own: Option<&str>) -> Option<Vec<String>> {
-        let regions = list("--sts-regions", &self.overrides.sts_regions, field)?;
-        if regions.is_empty() {
-            if let Some(field) = field.filter(|_| self.overrides.sts_regions.is_empty()) {
-                field.error("expected at least one region");
-            }
-            return None;
-        }
-        Some(regions.iter().filter_map(|name| self.sts_region(name, partition, own)).collect())
-    }
-
-    /// Where to connect for hosts of `service`, which `insert` judges.
-    fn endpoints(
-        &self,
-        section: &mut Section<'a>,
-        (flag, pairs): (&'static str, &[String]),
-        service: &str,
-        insert: impl Fn(&mut Endpoints, &str, &str) -> Result<(), EndpointError>,
-    ) -> Endpoints {
-        let add = |endpoints: &mut Endpoints, host: &str, place: &Place, url: &str| {
-            let message = match insert(endpoints, host, url) {
-                Ok(()) => return,
-                Err(EndpointError::Host(CoreError::Partition)) => format!("{} is a host of {service} in another partition", Shown(host)),
-                Err(EndpointError::Host(_)) => format!("expected a host of {service}, found {}", Shown(host)),
-                Err(error @ EndpointError::Repeated) => format!("{error}: {}", Shown(host)),
-                Err(error @ EndpointError::Url) => format!("{error}, found {}", Shown(url)),
-            };
-            self.findings.error(place.clone(), message);
-        };
-        let (mut endpoints, mut given) = (Endpoints::default(), Endpoints::default());
-        for (host, field) in section.section("endpoints").into_fields() {
-            if let Some(url) = field.text() {
-                add(&mut endpoints, host, &url.place, &url.text);
-            }
-        }
-        let place = Place::Flag(flag);
-        for pair in pairs.iter().flat_map(|pairs| pairs.split(',')) {
-            match pair.split_once('=') {
-                Some((host, url)) => add(&mut given, host, &place, url),
-                None => self.findings.error(place.clone(), format!("expected host=https://host:port, found {}", Shown(pair))),
-            }
-        }
-        endpoints.override_with(given);
-        endpoints
-    }
-
-    fn sts_region(&self, name: &Text, partition: Partition, own: Option<&str>) -> Option<String> {
-        name.read(self.findings, |name| {
-            let fits = partition.known_regions().contains(&name) || partition.has_shape_of(name) || own == Some(name);
-            if fits { Ok(name.to_owned()) } else { Err(format!("expected a region of the partition {partition}, found {}", Shown(name))) }
-        })
-    }
-
-    fn rate(&self, section: &mut Section<'a>) -> Option<Rate> {
-        let rate = Self::text("--sts-rate", self.overrides.sts_rate.as_ref(), section, "rate").filter(|text| text.text != "none");
-        let burst = Self::text("--sts-burst", self.overrides.sts_burst.as_ref(), section, "burst");
-        let per_second = rate.and_then(|text| {
-            text.read(self.findings, |text| {
-                integer(1..=RATE_MOST)(text).map_err(|_| format!("expected none or a number from 1 to {RATE_MOST}, found {}", Shown(text)))
-            })
-        });
-        if let (None, Some(burst)) = (per_second, &burst) {
-            self.findings.warn(burst.place.clone(), "has no effect without a rate");
-        }
-        let burst = burst.and_then(|text| text.read(self.findings, integer(1..=RATE_MOST)));
-        per_second.map(|per_second| Rate { per_second, burst: burst.unwrap_or(per_second) })
-    }
-
     fn cache(&self, mut section: Section<'a>) -> CacheSettings {
         let o = self.overrides;
         let lives = duration(Duration::ZERO..=TTL_MOST);
@@ -424,87 +261,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn listen(&self, server: &mut Section<'a>) -> ListenSettings {
-        let o = self.overrides;
-        let ip = self.read("--address", o.address.as_ref(), server, "address", address);
-        let port = self.read("--port", o.port.as_ref(), server, "port", integer(0..=u16::MAX));
-        ListenSettings {
-            address: ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            port: port.unwrap_or(DEFAULT_PORT),
-            reuse_port: self.switch(o.reuse_port, server, "reusePort", false),
-        }
-    }
-
-    /// Who may ask, and where the API server learns what to show for it.
-    fn clients_and_bootstrap(&self, server: &mut Section<'a>) -> (Option<ClientSettings>, BootstrapSettings) {
-        let o = self.overrides;
-        let ca_file = Self::text("--client-ca-file", o.client_ca_file.as_ref(), server, "clientCAFile");
-        let field = server.take("clientNames");
-        let names = list("--client-names", &o.client_names, field.as_ref()).unwrap_or_default();
-        let mut section = server.section("webhookClient");
-        let certificate = Self::text("--webhook-client-certificate", o.webhook_client_certificate.as_ref(), &mut section, "certificate");
-        let key = Self::text("--webhook-client-key", o.webhook_client_key.as_ref(), &mut section, "key");
-        section.finish();
-
-        let webhook_client = match (certificate, key) {
-            (Some(certificate), Some(key)) => {
-                Some((certificate.place, WebhookClientSettings { certificate: certificate.text, key: key.text }))
-            }
-            (None, None) => None,
-            (Some(alone), None) => {
-                self.findings.error(alone.place, "needs its key beside it: server.webhookClient.key");
-                None
-            }
-            (None, Some(alone)) => {
-                self.findings.error(alone.place, "needs its certificate beside it: server.webhookClient.certificate");
-                None
-            }
-        };
-        let mut bootstrap = self.bootstrap(server);
-        match (&ca_file, names.first()) {
-            (Some(ca_file), None) => {
-                self.findings
-                    .error(ca_file.place.clone(), "needs server.clientNames: without, whoever has a certificate of that authority may ask");
-            }
-            (None, Some(name)) => self.findings.error(name.place.clone(), "needs server.clientCAFile"),
-            _ => {}
-        }
-        match (&ca_file, &webhook_client) {
-            (Some(ca_file), None) if !bootstrap.kubeconfig_pregenerated => self.findings.error(
-                ca_file.place.clone(),
-                "needs server.webhookClient with certificate and key: the webhook kubeconfig must name what the API server is to show",
-            ),
-            (None, Some((place, _))) => self.findings.warn(place.clone(), "nobody is asked for a certificate without server.clientCAFile"),
-            (_, Some((place, _))) if bootstrap.kubeconfig_pregenerated => {
-                self.findings.warn(place.clone(), "has no effect, for the webhook kubeconfig is made by `init`");
-            }
-            _ => {}
-        }
-        bootstrap.webhook_client = webhook_client.map(|(_, client)| client);
-        let names = names.into_iter().map(|name| name.text).collect();
-        (ca_file.map(|ca_file| ClientSettings { ca_file: path(ca_file), names }), bootstrap)
-    }
-
-    fn bootstrap(&self, server: &mut Section<'a>) -> BootstrapSettings {
-        let o = self.overrides;
-        let host = self.read("--hostname", o.hostname.as_ref(), server, "hostname", hostname);
-        let state_dir = Self::text("--state-dir", o.state_dir.as_ref(), server, "stateDir");
-        let kubeconfig = Self::text("--generate-kubeconfig", o.generate_kubeconfig.as_ref(), server, "generateKubeconfig");
-        BootstrapSettings {
-            hostname: host.unwrap_or_else(|| "localhost".into()),
-            state_dir: state_dir.map_or_else(|| "/var/aws-iam-authenticator".into(), path),
-            generate_kubeconfig: kubeconfig.map_or_else(|| "/etc/kubernetes/aws-iam-authenticator/kubeconfig.yaml".into(), path),
-            kubeconfig_pregenerated: self.switch(o.kubeconfig_pregenerated, server, "kubeconfigPregenerated", false),
-            webhook_client: None,
-        }
-    }
-
-    fn admin(&self, mut section: Section<'a>) -> AdminSettings {
-        let address = self.read("--admin-address", self.overrides.admin_address.as_ref(), &mut section, "address", admin_address);
-        section.finish();
-        AdminSettings { address: address.unwrap_or(AdminAddress { ip: None, port: DEFAULT_ADMIN_PORT }), is_set: address.is_some() }
-    }
-
     fn answer(&self, server: &mut Section<'a>) -> AnswerSettings {
         let o = self.overrides;
         let deny_status = self.read("--deny-status", o.deny_status.as_ref(), server, "denyStatus", |text| match text {
@@ -522,150 +278,6 @@ impl<'a> Reader<'a> {
         AnswerSettings { deny_status: deny_status.unwrap_or(DenyStatus::Ok), access_log: access_log.unwrap_or(default_log) }
     }
 
-    fn ec2(&self, server: &mut Section<'a>, partition: Partition) -> Ec2Settings {
-        let o = self.overrides;
-        let mut section = server.section("ec2");
-        let given = ("--ec2-endpoints", o.ec2_endpoints.as_slice());
-        let insert = |endpoints: &mut Endpoints, host: &str, url: &str| ec2::insert_endpoint(endpoints, partition, host, url);
-        let endpoints = self.endpoints(&mut section, given, "EC2", insert);
-        let ca_file = Self::text("--ec2-ca-file", o.ec2_ca_file.as_ref(), &mut section, "caFile");
-        section.finish();
-        let bundle = variable("AWS_CA_BUNDLE", self.environment.aws_ca_bundle.as_ref());
-        let whole = || integer(1..=RATE_MOST);
-        let qps =
-            self.read("--ec2-describeInstances-qps", o.ec2_describe_instances_qps.as_ref(), server, "ec2DescribeInstancesQps", whole());
-        let burst = self.read(
-            "--ec2-describeInstances-burst",
-            o.ec2_describe_instances_burst.as_ref(),
-            server,
-            "ec2DescribeInstancesBurst",
-            whole(),
-        );
-        // upstream: an ARN that is none ends the reference in a panic.
-        let role_arn = some(server.text("ec2DescribeInstancesRoleARN")).and_then(|text| {
-            text.read(self.findings, |text| match Arn::parse(text).map(|arn| arn.principal()) {
-                Ok(Principal::Role { .. }) => Ok(text.to_owned()),
-                _ => Err(format!("expected the ARN of a role, found {}", Shown(text))),
-            })
-        });
-        let source_arn = some(server.text("sourceARN"));
-        if let (None, Some(source)) = (&role_arn, &source_arn) {
-            self.findings.warn(source.place.clone(), "has no effect without server.ec2DescribeInstancesRoleARN");
-        }
-        let source_arn = source_arn.and_then(|text| {
-            text.read(self.findings, |text| match ec2::account_of(text) {
-                Some(_) => Ok(text.to_owned()),
-                None => Err(format!("expected an ARN with an account, found {}", Shown(text))),
-            })
-        });
-        Ec2Settings {
-            role_arn,
-            source_arn,
-            qps: qps.unwrap_or(15),
-            burst: burst.unwrap_or(5),
-            endpoints,
-            // Whether the bundle is there was told with STS.
-            ca_files: bundle.map(path).into_iter().chain(ca_file.and_then(|text| self.existing(&text))).collect(),
-        }
-    }
-
-    fn mappings(&self, server: &mut Section<'a>, options: Options) -> MappingSettings {
-        let modes_path = some(server.text("dynamicBackendModePath")).map(path);
-        let (modes, dynamic_file) = self.backend_modes(server, modes_path.is_some());
-        let reserved_prefixes = self.reserved_prefixes(server, &modes, modes_path.is_some());
-        let scrubbed = server.take("scrubbedAccounts").map(|field| account_ids(&field)).unwrap_or_default();
-        let mounted = Arc::new(file::read(server, &options));
-        let policy = Policy { modes, reserved_prefixes, scrubbed_accounts: scrubbed.into_iter().collect() };
-        MappingSettings { policy, modes_path, mounted, options, dynamic_file }
-    }
-
-    /// The modes, and the paths that belong to them. Where the modes can change, there may be a path for one that is to come.
-    ///
-    /// upstream: `ValidateBackendMode` in pkg/mapper/mapper.go, and `getConfig` in cmd/aws-iam-authenticator/root.go.
-    fn backend_modes(&self, server: &mut Section<'a>, can_change: bool) -> (Vec<BackendMode>, Option<dynamic_file::Settings>) {
-        let field = server.take("backendMode");
-        let dynamic_path = some(server.text("dynamicfilepath"));
-        let user_id_strict = some(server.text("dynamicfileUserIDStrict")).and_then(|text| text.read(self.findings, boolean));
-        let modes = match list("--backend-mode", &self.overrides.backend_mode, field.as_ref()) {
-            None => vec![BackendMode::MountedFile],
-            Some(names) => {
-                if names.is_empty() {
-                    let place = field.map_or(Place::Flag("--backend-mode"), |field| field.place());
-                    self.findings.error(place, "expected at least one backend mode");
-                }
-                self.modes_named(&names, dynamic_path.is_some())
-            }
-        };
-        let dynamic_path = dynamic_path.filter(|path| {
-            let is_of_use = can_change || modes.contains(&BackendMode::DynamicFile);
-            if !is_of_use {
-                self.findings.error(path.place.clone(), "needs the backend mode DynamicFile");
-            }
-            is_of_use
-        });
-        let user_id_strict = user_id_strict.unwrap_or(false);
-        (modes, dynamic_path.map(|text| dynamic_file::Settings { path: path(text), user_id_strict }))
-    }
-
-    fn modes_named(&self, names: &[Text], has_dynamic_path: bool) -> Vec<BackendMode> {
-        let mut modes = Vec::new();
-        for name in names {
-            let Some(mode) = name.read(self.findings, backend_mode_named) else { continue };
-            self.warn_of_alias(name, mode);
-            if modes.contains(&mode) {
-                self.findings.error(name.place.clone(), format!("the backend mode {mode} is there twice"));
-                continue;
-            }
-            if mode == BackendMode::DynamicFile && !has_dynamic_path {
-                self.findings.error(name.place.clone(), "the backend mode DynamicFile needs server.dynamicfilepath");
-            }
-            modes.push(mode);
-        }
-        modes
-    }
-
-    fn warn_of_alias(&self, name: &Text, mode: BackendMode) {
-        if name.text != mode.name() {
-            self.findings.warn(name.place.clone(), format!("the backend mode {} is deprecated: use {mode}", name.text));
-        }
-    }
-
-    fn reserved_prefixes(&self, server: &mut Section<'a>, modes: &[BackendMode], can_change: bool) -> HashMap<BackendMode, Vec<String>> {
-        let mut reserved = HashMap::new();
-        for field in server.take("reservedPrefixConfig").map(|field| field.list()).unwrap_or_default() {
-            let Some(mut section) = field.map() else { continue };
-            let name = some(section.text("backendmode"));
-            let prefixes = section.take("usernamePrefixReserveList").map(|list| self.prefixes(&list)).unwrap_or_default();
-            section.finish();
-            let Some(name) = name else {
-                field.error("expected backendmode");
-                continue;
-            };
-            // In the reference a mode that there is not reserves nothing, in silence.
-            let Some(mode) = name.read(self.findings, backend_mode_named) else { continue };
-            self.warn_of_alias(&name, mode);
-            if !can_change && !modes.contains(&mode) {
-                field.warn(format!("has no effect, for {mode} is not among the backend modes"));
-            }
-            if reserved.insert(mode, prefixes).is_some() {
-                field.warn(format!("replaces an entry before it for {mode}"));
-            }
-        }
-        reserved
-    }
-
-    fn prefixes(&self, field: &Field<'_>) -> Vec<String> {
-        let mut prefixes = Vec::new();
-        for text in field.texts(crate::document::Split::Commas) {
-            if text.text.is_empty() {
-                self.findings.warn(text.place, "an empty prefix reserves nothing");
-            } else {
-                prefixes.push(text.text);
-            }
-        }
-        prefixes
-    }
-
     /// Variables of the environment that are the client's.
     fn what_the_server_ignores(&self) {
         let ignored =
@@ -674,12 +286,6 @@ impl<'a> Reader<'a> {
             self.findings.warn(text.place, "is for clients, and tokens are not proved there: use server.sts.endpoints");
         }
     }
-}
-
-/// A share, such as `10%`.
-fn percent(text: &str) -> Result<u32, String> {
-    let share = text.strip_suffix('%').and_then(|number| integer(0..=100)(number).ok());
-    share.ok_or_else(|| format!("expected a percentage from 0% to 100%, found {}", Shown(text)))
 }
 
 fn path(text: Text) -> PathBuf {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arngate_core::UnixSeconds;
-use arngate_core::presigned::{AccessKeyId, CLUSTER_ID_HEADER};
+use arngate_core::presigned::CLUSTER_ID_HEADER;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, HOST, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
@@ -148,7 +148,8 @@ impl Link {
         let verdict = verdict::judge(call, &shared.credentials, &shared.extra_hosts, now);
         remember(&mut shared.last.lock().unwrap_or_else(PoisonError::into_inner));
         let step = shared.script().next();
-        let number = shared.counters.begin(verdict.access_key_id.as_ref().map(AccessKeyId::as_str), call.query);
+        verdict.count(&shared.counters);
+        let number = shared.counters.begin(call.query);
         (Judged { verdict, number, now, link: UnderWay(Arc::clone(self)) }, step)
     }
 

@@ -4,7 +4,7 @@ use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arngate_core::{Token, TokenBuffer};
 use serde::Serialize;
@@ -12,6 +12,9 @@ use tokio::sync::Notify;
 
 /// Tokens that are counted apart: 16 bytes each.
 const TOKENS_MAX: usize = 1_000_000;
+
+/// Calls whose tokens are counted at once: some microseconds.
+const RECENT_MAX: usize = 256;
 
 /// How a call ended.
 #[non_exhaustive]
@@ -117,9 +120,8 @@ pub(super) struct Counters {
     in_flight: AtomicU64,
     peak_in_flight: AtomicU64,
     outcomes: [AtomicU64; Outcome::ALL.len()],
-    access_keys: Mutex<HashMap<String, u64>>,
-    /// By a hash of the query, for a token has some thousand bytes.
-    tokens: Mutex<HashMap<u64, u64, BuildHasherDefault<AsItIs>>>,
+    access_keys: Mutex<HashMap<String, Arc<AtomicU64>>>,
+    tokens: Mutex<Tokens>,
     /// Secret, and another one for each fake.
     seed: u64,
 }
@@ -143,27 +145,21 @@ impl Counters {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The count of an access key: to be counted before the call [begins](Self::begin).
+    pub(super) fn of_key(&self, access_key_id: &str) -> Arc<AtomicU64> {
+        let mut keys = self.access_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        match keys.get(access_key_id) {
+            Some(calls) => Arc::clone(calls),
+            None => Arc::clone(keys.entry(access_key_id.to_owned()).or_default()),
+        }
+    }
+
     /// A call has arrived, which is over with [`leave`](Self::leave). Gives its number, from one.
-    pub(super) fn begin(&self, access_key_id: Option<&str>, query: &str) -> u64 {
+    pub(super) fn begin(&self, query: &str) -> u64 {
         let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         self.peak_in_flight.fetch_max(in_flight, Ordering::Relaxed);
-        if let Some(id) = access_key_id {
-            let mut keys = self.access_keys.lock().unwrap_or_else(PoisonError::into_inner);
-            match keys.get_mut(id) {
-                Some(calls) => *calls += 1,
-                None => drop(keys.insert(id.to_owned(), 1)),
-            }
-        }
         let token = hash(self.seed, query.as_bytes());
-        {
-            let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-            let has_room = tokens.len() < TOKENS_MAX;
-            match tokens.entry(token) {
-                Entry::Occupied(mut calls) => *calls.get_mut() += 1,
-                Entry::Vacant(place) if has_room => drop(place.insert(1)),
-                Entry::Vacant(_) => {}
-            }
-        }
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).count(token);
         // Last, so that who waits for a number of calls finds them counted everywhere.
         let number = self.calls.fetch_add(1, Ordering::AcqRel) + 1;
         self.called.notify_waiters();
@@ -203,7 +199,8 @@ impl Counters {
     }
 
     pub(super) fn of_access_key(&self, id: &str) -> u64 {
-        self.access_keys.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied().unwrap_or(0)
+        let keys = self.access_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.get(id).map_or(0, |calls| calls.load(Ordering::Relaxed))
     }
 
     pub(super) fn of_token(&self, token: &str) -> u64 {
@@ -212,12 +209,13 @@ impl Counters {
         let url = String::from_utf8_lossy(token.url_bytes());
         let Some((_, query)) = url.split_once('?') else { return 0 };
         let hash = hash(self.seed, query.as_bytes());
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).copied().unwrap_or(0)
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).all().get(&hash).copied().unwrap_or(0)
     }
 
     pub(super) fn snapshot(&self) -> Counts {
         let access_keys = self.access_keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let tokens = tokens.all();
         Counts {
             tokens: u64::try_from(tokens.len()).unwrap_or(u64::MAX),
             peak_calls_of_a_token: tokens.values().copied().max().unwrap_or(0),
@@ -225,8 +223,38 @@ impl Counters {
             connections: self.connections.load(Ordering::Relaxed),
             peak_in_flight: self.peak_in_flight.load(Ordering::Relaxed),
             outcomes: Outcome::ALL.into_iter().map(|outcome| (outcome.label(), self.of(outcome))).collect(),
-            access_keys: access_keys.iter().map(|(id, calls)| (id.clone(), *calls)).collect(),
+            access_keys: access_keys.iter().map(|(id, calls)| (id.clone(), calls.load(Ordering::Relaxed))).collect(),
         }
+    }
+}
+
+/// Calls by a hash of the query, for a token has some thousand bytes.
+#[derive(Debug, Default)]
+struct Tokens {
+    /// Hashes of calls that are not in the table: its place is hardly ever in a cache of the processor, and many are fetched in less time than one by one.
+    recent: Vec<u64>,
+    calls: HashMap<u64, u64, BuildHasherDefault<AsItIs>>,
+}
+
+impl Tokens {
+    fn count(&mut self, token: u64) {
+        self.recent.push(token);
+        if self.recent.len() >= RECENT_MAX {
+            self.all();
+        }
+    }
+
+    /// All calls; of tokens beyond [`TOKENS_MAX`] there are none.
+    fn all(&mut self) -> &HashMap<u64, u64, BuildHasherDefault<AsItIs>> {
+        for token in self.recent.drain(..) {
+            let has_room = self.calls.len() < TOKENS_MAX;
+            match self.calls.entry(token) {
+                Entry::Occupied(mut calls) => *calls.get_mut() += 1,
+                Entry::Vacant(place) if has_room => drop(place.insert(1)),
+                Entry::Vacant(_) => {}
+            }
+        }
+        &self.calls
     }
 }
 
@@ -283,15 +311,29 @@ mod tests {
     #[test]
     fn remembers_the_most_calls_at_once() {
         let counters = Counters::new();
-        assert_eq!((counters.begin(Some("AKIA"), "a"), counters.begin(None, "b"), counters.in_flight()), (1, 2, 2));
+        assert_eq!((counters.begin("a"), counters.begin("b"), counters.in_flight()), (1, 2, 2));
         counters.leave();
         counters.leave();
-        counters.begin(Some("AKIA"), "a");
+        counters.begin("a");
         counters.leave();
         let counts = counters.snapshot();
         assert_eq!((counts.calls, counts.peak_in_flight, counters.in_flight()), (3, 2, 0));
         assert_eq!((counts.tokens, counts.peak_calls_of_a_token), (2, 2));
-        assert_eq!(counts.access_keys, BTreeMap::from([("AKIA".to_owned(), 2)]));
+    }
+
+    #[test]
+    fn counts_each_access_key_and_each_token() {
+        let counters = Counters::new();
+        for number in 0..3 * RECENT_MAX {
+            counters.of_key(["AKIA", "ASIA"][number % 2]).fetch_add(1, Ordering::Relaxed);
+            counters.begin(&format!("token {}", number % (RECENT_MAX + 1)));
+        }
+        let counts = counters.snapshot();
+        let each = 3 * RECENT_MAX as u64 / 2;
+        assert_eq!(counts.access_keys, BTreeMap::from([("AKIA".to_owned(), each), ("ASIA".to_owned(), each)]));
+        assert_eq!((counts.tokens, counts.peak_calls_of_a_token), (RECENT_MAX as u64 + 1, 3));
+        counters.begin("token 0");
+        assert_eq!(counters.snapshot().peak_calls_of_a_token, 4);
     }
 
     #[test]
@@ -315,7 +357,7 @@ mod tests {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         for _ in 0..2 {
             assert!(waiting.as_mut().poll(&mut context).is_pending());
-            counters.begin(None, "a");
+            counters.begin("a");
         }
         assert!(waiting.as_mut().poll(&mut context).is_ready());
         counters.wait_for_calls(1).await;

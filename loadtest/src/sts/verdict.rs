@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use arngate_core::presigned::AccessKeyId;
@@ -14,7 +15,7 @@ use arngate_core::time::AmzDate;
 use arngate_core::{ClusterId, Error, Partition, Policy, PresignedUrl, StsHosts, StsRequest, Token, TokenBuffer, UnixSeconds};
 use memchr::memchr2;
 
-use super::count::Outcome;
+use super::count::{Counters, Outcome};
 use super::document::{Document, Format, ServiceError};
 use crate::credential::Credential;
 use crate::token::{self, ScopedKey};
@@ -44,6 +45,22 @@ pub(super) struct Verdict {
     pub(super) access_key_id: Option<AccessKeyId>,
     /// Whose key signed it.
     pub(super) result: Result<Arc<Known>, Refusal>,
+}
+
+impl Verdict {
+    /// Counts the call of who claims to have signed it.
+    pub(super) fn count(&self, counters: &Counters) {
+        match (&self.result, &self.access_key_id) {
+            (Ok(known), _) => {
+                let calls = known.calls.get_or_init(|| counters.of_key(known.credential.access_key_id()));
+                calls.fetch_add(1, Ordering::Relaxed);
+            }
+            (Err(_), Some(id)) => {
+                counters.of_key(id.as_str()).fetch_add(1, Ordering::Relaxed);
+            }
+            (Err(_), None) => {}
+        }
+    }
 }
 
 /// An error and what it counts as.
@@ -144,11 +161,13 @@ pub(super) struct Known {
     key: RwLock<Option<ScopedKey>>,
     json: OnceLock<Document>,
     xml: OnceLock<Document>,
+    /// The count of its access key, once there is one.
+    calls: OnceLock<Arc<AtomicU64>>,
 }
 
 impl Known {
     const fn new(credential: Credential) -> Self {
-        Self { credential, key: RwLock::new(None), json: OnceLock::new(), xml: OnceLock::new() }
+        Self { credential, key: RwLock::new(None), json: OnceLock::new(), xml: OnceLock::new(), calls: OnceLock::new() }
     }
 
     pub(super) const fn credential(&self) -> &Credential {

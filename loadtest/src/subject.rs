@@ -70,7 +70,7 @@ impl Subject {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (command, ca) = self.command(setting, port).map_err(SubjectError::Start)?;
         let command = match setting.cgroup {
-            Some(cgroup) => inside(cgroup, &command),
+            Some(cgroup) => inside(cgroup, setting.folder, &command),
             None => command,
         };
         let begin = Instant::now();
@@ -156,9 +156,13 @@ impl Subject {
 }
 
 /// The same command, which enters a control group before it becomes what it is.
-fn inside(cgroup: &Cgroup, command: &Command) -> Command {
+///
+/// The pages of a file count in the group that reads it first, as those of an image do in a container: so the program is copied by the group itself. Those of a program
+/// that somebody has run or built before would be for nothing, and a group that is too small would look as if it were not.
+fn inside(cgroup: &Cgroup, folder: &Path, command: &Command) -> Command {
     let mut entering = Command::new("sh");
-    entering.args(["-c", "echo $$ > \"$1\" && shift && exec \"$@\"", "sh"]).arg(cgroup.entrance());
+    let script = r#"echo $$ > "$1" && copy=$2 program=$3 && shift 3 && case $program in */*) rm -f -- "$copy" && cp -- "$program" "$copy" && program=$copy; esac && exec "$program" "$@""#;
+    entering.args(["-c", script, "sh"]).arg(cgroup.entrance()).arg(folder.join("program"));
     entering.arg(command.get_program()).args(command.get_args());
     // A cleared environment stays cleared: what it would be found in is what it was given.
     entering.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");

@@ -85,7 +85,7 @@ impl Bounds {
     /// | | for each 20 MiB | at least | at most, and without a limit |
     /// | --- | --- | --- | --- |
     /// | cache | 2.5 MiB | 2 MiB | 256 MiB (64 MiB without a limit) |
-    /// | connections | 256 | 32 | 8 192 |
+    /// | connections | 160 | 32 | 8 192 |
     /// | streams of a connection | 256 | 64 | 1 024 |
     /// | window of a connection | 128 KiB | 64 KiB | 512 KiB |
     /// | bodies | 1 MiB | 256 KiB | 64 MiB |
@@ -114,7 +114,7 @@ impl Bounds {
         let waiters = usize::try_from(bytes.saturating_sub(PROCESS) / 4 / WAITER).unwrap_or(usize::MAX).clamp(256, 65_536);
         Self {
             cache_bytes: share(SHARE / 8, 2 << 20, 256 << 20),
-            connections: share(256, 32, 8192),
+            connections: share(160, 32, 8192),
             streams: u32::try_from(share(256, 64, 1024)).unwrap_or(1024),
             connection_window: u32::try_from(share(128 << 10, 64 << 10, 512 << 10)).unwrap_or(512 << 10),
             waiters,
@@ -365,7 +365,7 @@ mod tests {
     fn the_bounds_follow_the_limit_between_their_ends() {
         let under = |mebibytes: u64| Bounds::under(MemoryLimit::of_bytes(mebibytes << 20));
         let small = under(20);
-        assert_eq!((small.cache_bytes, small.connections, small.streams, small.connection_window), (20 << 17, 256, 256, 128 << 10));
+        assert_eq!((small.cache_bytes, small.connections, small.streams, small.connection_window), (20 << 17, 160, 256, 128 << 10));
         assert_eq!((small.waiters, small.flights, small.body_bytes, small.worker_threads), (512, 128, 1 << 20, 2));
         let tiny = under(1);
         assert_eq!((tiny.cache_bytes, tiny.connections, tiny.waiters, tiny.flights), (2 << 20, 32, 256, 64));

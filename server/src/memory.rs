@@ -73,6 +73,8 @@ pub struct Bounds {
     pub waiters: usize,
     /// Proofs under way (`server.maxFlights`).
     pub flights: usize,
+    /// Calls of STS under way to one host (`server.sts.maxInFlight`): each has a connection.
+    pub sts_calls: usize,
     /// All request bodies together that are being read or looked at, in bytes (`server.maxBodyBytes`).
     pub body_bytes: usize,
     /// Threads that serve (`server.workerThreads`), at most: each has a stack, and a heap of the allocator (measured: 1.7 MB).
@@ -88,8 +90,9 @@ impl Bounds {
     /// | connections | 160 | 32 | 8 192 |
     /// | streams of a connection | 256 | 64 | 1 024 |
     /// | window of a connection | 128 KiB | 64 KiB | 512 KiB |
+    /// | calls of STS | 32 | 16 | 64 |
     /// | bodies | 1 MiB | 256 KiB | 64 MiB |
-    /// | threads | 2 | 1 | 1 024 |
+    /// | threads | 1 | 1 | 1 024 |
     ///
     /// Waiters: a quarter of what is left beyond 12 MiB, at 4 KiB each, from 256 to 65 536 (512 under 20 MiB, 15 616 under 256); flights: a quarter of them. So
     /// much a waiting request takes over HTTP/2 (measured: 3.7 kB), and the process itself 12 MiB.
@@ -103,6 +106,7 @@ impl Bounds {
                 connection_window: 512 << 10,
                 waiters: 65_536,
                 flights: 8192,
+                sts_calls: 64,
                 body_bytes: 64 << 20,
                 worker_threads: 1024,
             };
@@ -119,8 +123,9 @@ impl Bounds {
             connection_window: u32::try_from(share(128 << 10, 64 << 10, 512 << 10)).unwrap_or(512 << 10),
             waiters,
             flights: flights_for(waiters),
+            sts_calls: share(32, 16, 64),
             body_bytes: share(1 << 20, 256 << 10, 64 << 20),
-            worker_threads: share(2, 1, 1024),
+            worker_threads: share(1, 1, 1024),
         }
     }
 }
@@ -366,7 +371,8 @@ mod tests {
         let under = |mebibytes: u64| Bounds::under(MemoryLimit::of_bytes(mebibytes << 20));
         let small = under(20);
         assert_eq!((small.cache_bytes, small.connections, small.streams, small.connection_window), (20 << 17, 160, 256, 128 << 10));
-        assert_eq!((small.waiters, small.flights, small.body_bytes, small.worker_threads), (512, 128, 1 << 20, 2));
+        assert_eq!((small.waiters, small.flights, small.body_bytes, small.worker_threads, small.sts_calls), (512, 128, 1 << 20, 1, 32));
+        assert_eq!((under(64).worker_threads, under(64).sts_calls), (3, 64));
         let tiny = under(1);
         assert_eq!((tiny.cache_bytes, tiny.connections, tiny.waiters, tiny.flights), (2 << 20, 32, 256, 64));
         assert_eq!((under(256).waiters, under(256).cache_bytes), (15_616, 32 << 20));

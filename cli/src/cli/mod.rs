@@ -444,7 +444,7 @@ mod tests {
             (config.kubernetes.kubeconfig.as_deref(), config.kubernetes.master.as_deref()),
             (Some(Path::new("/k")), Some("https://m"))
         );
-        assert_eq!((config.sts.deadline.as_secs(), config.sts.max_in_flight), (4, 9));
+        assert_eq!((config.sts.deadline.as_secs(), config.sts.max_in_flight), (4, Some(9)));
         let sts = &config.sts;
         assert_eq!((sts.connect_timeout.as_millis(), sts.max_wait.as_millis()), (300, 1000));
         assert_eq!((sts.max_queued, sts.max_known_keys, sts.retry_percent), (5, 6, 7));

@@ -45,7 +45,7 @@ impl Service {
         let names = ec2_names(&config, &bounds, Aws { own_region: own_region.clone(), roots: ec2_roots, proxy });
         let ec2 = ec2::Names::new(names, signer, Arc::clone(&clock), Arc::clone(&metrics) as Arc<dyn ec2::Observer>)?;
         let mut sources = Vec::new();
-        let (chain, limits) = (chain(&config, &sts, &metrics, &mut sources)?, limits(&config, &bounds));
+        let (chain, limits) = (chain(&config, &bounds, &sts, &metrics, &mut sources)?, limits(&config, &bounds));
         let clients = config.clients.as_ref().map(|settings| clients(settings, &mut sources)).transpose()?;
         let max_ahead_secs = u32::try_from(config.clock_skew.as_secs()).unwrap_or(u32::MAX);
         let realm = Realm::new(&config.cluster_id, config.partition, None, max_ahead_secs, chain)?.with_own_region(own_region);
@@ -180,7 +180,7 @@ struct Aws {
     proxy: ProxySettings,
 }
 
-fn chain(config: &Config, aws: &Aws, metrics: &Arc<Metrics>, sources: &mut Vec<Source>) -> Result<Chain, StartError> {
+fn chain(config: &Config, bounds: &Bounds, aws: &Aws, metrics: &Arc<Metrics>, sources: &mut Vec<Source>) -> Result<Chain, StartError> {
     let mut provers = Vec::new();
     for kind in &config.provers {
         provers.push(match kind {
@@ -201,7 +201,7 @@ fn chain(config: &Config, aws: &Aws, metrics: &Arc<Metrics>, sources: &mut Vec<S
                 Prover::Offline(keyring)
             }
             ProverKind::Sts => {
-                let client = Client::new(sts_client(config, aws.clone()), Arc::clone(metrics) as Arc<dyn sts::Observer>)?;
+                let client = Client::new(sts_client(config, bounds, aws.clone()), Arc::clone(metrics) as Arc<dyn sts::Observer>)?;
                 metrics.show_sts(client.gauges());
                 Prover::Sts(client)
             }
@@ -224,13 +224,13 @@ fn ec2_names(config: &Config, bounds: &Bounds, aws: Aws) -> ec2::Config {
     }
 }
 
-fn sts_client(config: &Config, aws: Aws) -> sts::Config {
+fn sts_client(config: &Config, bounds: &Bounds, aws: Aws) -> sts::Config {
     let (Aws { own_region, roots, proxy }, settings) = (aws, &config.sts);
     sts::Config {
         deadline: settings.deadline,
         attempt_timeout: settings.attempt_timeout,
         connect_timeout: settings.connect_timeout,
-        max_in_flight: settings.max_in_flight,
+        max_in_flight: settings.max_in_flight.unwrap_or(bounds.sts_calls),
         max_wait: settings.max_wait,
         max_queued: settings.max_queued,
         max_known_keys: settings.max_known_keys,

@@ -120,8 +120,8 @@ pub struct StsSettings {
     pub attempt_timeout: Duration,
     /// For DNS and TCP; no longer than an attempt.
     pub connect_timeout: Duration,
-    /// Calls at one time to one host.
-    pub max_in_flight: usize,
+    /// Calls at one time to one host; none: as many as the memory limit suggests.
+    pub max_in_flight: Option<usize>,
     /// How long a call waits for a place.
     pub max_wait: Duration,
     /// How many wait in each of the two lanes.

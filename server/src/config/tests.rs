@@ -79,7 +79,7 @@ fn a_cluster_id_is_all_it_takes() {
             deadline: 5s,
             attempt_timeout: 2s,
             connect_timeout: 1s,
-            max_in_flight: 64,
+            max_in_flight: None,
             max_wait: 500ms,
             max_queued: 256,
             max_known_keys: 8192,
@@ -373,7 +373,7 @@ Server:
     assert_eq!((config.sts.deadline, config.sts.attempt_timeout), (Duration::from_secs(4), Duration::from_millis(1500)));
     assert_eq!((config.sts.connect_timeout, config.sts.max_wait), (Duration::from_millis(700), Duration::ZERO));
     assert_eq!((config.sts.max_queued, config.sts.max_known_keys, config.sts.retry_percent), (12, 100, 20));
-    assert_eq!((config.sts.max_in_flight, config.sts.rate), (8, Some(Rate { per_second: 100, burst: 10 })));
+    assert_eq!((config.sts.max_in_flight, config.sts.rate), (Some(8), Some(Rate { per_second: 100, burst: 10 })));
     assert_eq!((config.clock_skew, config.region.as_deref()), (Duration::from_secs(60), Some("us-gov-west-1")));
     let admin = AdminAddress { ip: "127.0.0.1".parse().ok(), port: 9000 };
     assert_eq!(config.admin, AdminSettings { address: admin, is_set: true });

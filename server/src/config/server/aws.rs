@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
             deadline,
             attempt_timeout,
             connect_timeout: connect_timeout.unwrap_or_else(|| usual.connect_timeout.min(attempt_timeout)),
-            max_in_flight: max_in_flight.map_or(usual.max_in_flight, usize::from),
+            max_in_flight: max_in_flight.map(usize::from),
             max_wait: max_wait.unwrap_or_else(|| usual.max_wait.min(deadline)),
             max_queued: max_queued.map_or(usual.max_queued, usize::from),
             max_known_keys: max_known_keys.map_or(usual.max_known_keys, |most: u32| usize::try_from(most).unwrap_or(usize::MAX)),

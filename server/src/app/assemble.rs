@@ -125,6 +125,7 @@ fn bounds(config: &Config) -> Bounds {
     put(&mut bounds.waiters, set.max_waiters);
     put(&mut bounds.flights, set.max_flights.or_else(|| set.max_waiters.map(flights_for)));
     put(&mut bounds.body_bytes, set.max_body_bytes);
+    put(&mut bounds.sts_calls, config.sts.max_in_flight);
     bounds.streams = set.max_streams.unwrap_or(bounds.streams);
     let limit = limit.bytes().map_or_else(|| "none".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
     tracing::info!(
@@ -171,7 +172,6 @@ fn clients(settings: &ClientSettings, sources: &mut Vec<Source>) -> Result<Arc<C
     Ok(clients)
 }
 
-/// The provers of the settings, in their order.
 /// How AWS is reached.
 #[derive(Clone)]
 struct Aws {
@@ -180,6 +180,7 @@ struct Aws {
     proxy: ProxySettings,
 }
 
+/// The provers of the settings, in their order.
 fn chain(config: &Config, bounds: &Bounds, aws: &Aws, metrics: &Arc<Metrics>, sources: &mut Vec<Source>) -> Result<Chain, StartError> {
     let mut provers = Vec::new();
     for kind in &config.provers {
@@ -230,7 +231,7 @@ fn sts_client(config: &Config, bounds: &Bounds, aws: Aws) -> sts::Config {
         deadline: settings.deadline,
         attempt_timeout: settings.attempt_timeout,
         connect_timeout: settings.connect_timeout,
-        max_in_flight: settings.max_in_flight.unwrap_or(bounds.sts_calls),
+        max_in_flight: bounds.sts_calls,
         max_wait: settings.max_wait,
         max_queued: settings.max_queued,
         max_known_keys: settings.max_known_keys,

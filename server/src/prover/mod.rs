@@ -85,7 +85,7 @@ impl Chain {
     }
 
     /// The keys that come after STS.
-    fn keys_behind_sts(&self) -> Option<&Keyring> {
+    fn keys_behind_sts(&self) -> Option<&Arc<Keyring>> {
         match &*self.0 {
             [Prover::Sts(_), Prover::Offline(keyring)] => Some(keyring),
             _ => None,
@@ -223,29 +223,27 @@ impl Realm {
         let (url, ends_at, must_exist) = (request.url(), request.ends_at(), self.must_exist(request));
         let (access_key_id, host) = (Box::<str>::from(url.access_key_id().as_str()), host_of(request));
         let call = client.caller_identity(request, &host, now);
-        let keys_behind = self.chain.keys_behind_sts().map(|_| OwnedToken::new(Bytes::copy_from_slice(token)));
+        let behind = self.chain.keys_behind_sts().map(|keyring| (Arc::clone(keyring), OwnedToken::new(Bytes::copy_from_slice(token))));
         async move {
-            let told = call.await;
-            let proved = match &told {
-                Ok(told) => {
-                    let told = Told { account: told.account(), arn: told.arn(), user_id: told.user_id() };
+            let proved = match call.await {
+                Ok(answer) => {
+                    let told = Told { account: answer.account(), arn: answer.arn(), user_id: answer.user_id() };
                     let claim = Claim { access_key_id: &access_key_id, host: &host, ends_at };
                     let unfit = |error| Failure::Answer(AnswerError::Identity(error));
                     VerifiedIdentity::new(&realm, &claim, Source::Sts, now, told).map_err(unfit)
                 }
                 Err(Failure::NoSuchHost) if !must_exist => return Err(ProveError::NoSuchHost { host }),
-                Err(failure) => Err(failure.clone()),
+                Err(failure) => Err(failure),
             };
-            match (proved.map_err(|failure| ProveError::Sts(StsError { host, failure })), keys_behind) {
-                (Err(error), Some(token)) if error.is_undecided() => realm.prove_behind(&token, error, now),
+            match (proved.map_err(|failure| ProveError::Sts(StsError { host, failure })), behind) {
+                (Err(error), Some((keyring, token))) if error.is_undecided() => realm.prove_behind(&keyring, &token, error, now),
                 (proved, _) => proved,
             }
         }
     }
 
     /// What the keys say of a token of which STS could not say anything. If that is nothing either, an answer of STS counts more than a gap in the bundle.
-    fn prove_behind(&self, token: &OwnedToken, error: ProveError, now: Now) -> Result<VerifiedIdentity, ProveError> {
-        let Some(keyring) = self.chain.keys_behind_sts() else { return Err(error) };
+    fn prove_behind(&self, keyring: &Keyring, token: &OwnedToken, error: ProveError, now: Now) -> Result<VerifiedIdentity, ProveError> {
         let mut buffer = TokenBuffer::new();
         match prove_offline(self, keyring, &self.check(token.as_bytes(), &mut buffer, now.unix)?, now) {
             Err(nothing) if nothing.is_undecided() => Err(error),

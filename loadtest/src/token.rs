@@ -129,32 +129,12 @@ pub fn token_of(url: &str) -> String {
     text
 }
 
-/// Two characters of base64url for each twelve bits.
-static PAIRS: [[u8; 2]; 1 << 12] = {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut pairs = [[0; 2]; 1 << 12];
-    let mut bits = 0;
-    while bits < pairs.len() {
-        pairs[bits] = [ALPHABET[bits >> 6], ALPHABET[bits & 63]];
-        bits += 1;
-    }
-    pairs
-};
-
-/// Appends the token that holds `url`: what [`token_of`] gives, in half the time.
+/// Appends the token that holds `url`: what [`token_of`] gives, in one piece and without a text of its own.
 pub(crate) fn encode(url: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(token::PREFIX.as_bytes());
-    let (triples, rest) = url.as_bytes().as_chunks::<3>();
     let begin = out.len();
-    out.resize(begin + triples.len() * 4, 0);
-    for (text, [a, b, c]) in out[begin..].as_chunks_mut::<4>().0.iter_mut().zip(triples) {
-        let bits = u32::from_be_bytes([0, *a, *b, *c]) as usize;
-        let ([first, second], [third, fourth]) = (PAIRS[bits >> 12 & 4095], PAIRS[bits & 4095]);
-        *text = [first, second, third, fourth];
-    }
-    let mut last = [0; 3];
-    let length = URL_SAFE_NO_PAD.encode_slice(rest, &mut last).expect("two bytes have three characters");
-    out.extend_from_slice(&last[..length]);
+    out.resize(begin + base64::encoded_len(url.len(), false).expect("a URL fits into memory four times"), 0);
+    URL_SAFE_NO_PAD.encode_slice(url, &mut out[begin..]).expect("the place is as long as it takes");
 }
 
 #[cfg(test)]

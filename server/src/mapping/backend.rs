@@ -1,7 +1,7 @@
 //! The mappings of one source, with indexes over them.
 //!
 //! A backend holds each text once, all of them in one arena, and for each mapping a [`Record`] of 48 bytes that says where its texts lie: a hundred thousand
-//! mappings take some 12 MB, and to let go of them takes a handful of calls of the allocator. One hash table finds what can fit an identity; records that share a
+//! mappings take some 15 MB, and to let go of them takes a handful of calls of the allocator. One hash table finds what can fit an identity; records that share a
 //! key of it are a chain, in the order in which they count.
 
 use std::borrow::Cow;
@@ -9,8 +9,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::BuildHasher as _;
 
-use arngate_core::arn::{Arn, ArnKey, ArnShape};
-use arngate_core::arn_pattern::{ArnPattern, PatternShape};
+use arngate_core::arn::{ArnKey, ArnShape};
+use arngate_core::arn_pattern::PatternShape;
 use arngate_core::mapping::{SsoRole, Subject, SubjectError, Template, UserId, Values};
 use arngate_core::{Identity, Partition};
 use foldhash::fast::RandomState;
@@ -44,8 +44,8 @@ pub struct Names {
 #[derive(Clone, Debug)]
 enum OwnedSubject {
     Anybody,
-    Exact { arn: String },
-    Pattern { arn: String },
+    Exact { arn: String, shape: ArnShape },
+    Pattern { arn: String, shape: PatternShape },
     Sso { permission_set: String, account_id: String, partition: Partition },
 }
 
@@ -56,8 +56,17 @@ impl Mapping {
     ///
     /// [`SubjectError`] where the ARN is none, or a pattern that could never match or matches too much.
     pub fn for_arn(arn: String, patterns: bool, names: Names) -> Result<Self, SubjectError> {
-        let is_pattern = matches!(Subject::from_arn(&arn, patterns)?, Subject::Pattern(_));
-        let subject = if is_pattern { OwnedSubject::Pattern { arn } } else { OwnedSubject::Exact { arn } };
+        let subject = match Subject::from_arn(&arn, patterns)? {
+            Subject::Exact(exact) => {
+                let shape = exact.arn().shape();
+                OwnedSubject::Exact { arn, shape }
+            }
+            Subject::Pattern(pattern) => {
+                let shape = pattern.shape();
+                OwnedSubject::Pattern { arn, shape }
+            }
+            _ => unreachable!("an ARN names nothing else"),
+        };
         Ok(Self { subject, by_user_id: false, names })
     }
 
@@ -89,8 +98,8 @@ impl Mapping {
     pub fn subject(&self) -> Option<Subject<'_>> {
         let named = match &self.subject {
             OwnedSubject::Anybody => None,
-            OwnedSubject::Exact { arn } => Some(Subject::from_arn(arn, false).ok()?),
-            OwnedSubject::Pattern { arn } => Some(Subject::from_arn(arn, true).ok()?),
+            OwnedSubject::Exact { arn, shape } => Some(Subject::Exact(shape.over(arn)?.canonical())),
+            OwnedSubject::Pattern { arn, shape } => Some(Subject::Pattern(shape.over(arn)?)),
             OwnedSubject::Sso { permission_set, account_id, partition } => {
                 Some(SsoRole::new(permission_set, account_id, *partition).map(Subject::Sso).ok()?)
             }
@@ -447,14 +456,13 @@ impl Builder {
         let start = self.arena.len();
         let kind = match &mapping.subject {
             OwnedSubject::Anybody => Kind::Anybody,
-            OwnedSubject::Exact { arn } => {
+            OwnedSubject::Exact { arn, shape } => {
                 self.arena.push_str(arn);
-                // The constructor has read it, and the pattern below.
-                Arn::parse(arn).map_or(Kind::Anybody, |arn| Kind::Exact(arn.shape()))
+                Kind::Exact(*shape)
             }
-            OwnedSubject::Pattern { arn } => {
+            OwnedSubject::Pattern { arn, shape } => {
                 self.arena.push_str(arn);
-                ArnPattern::parse(arn).map_or(Kind::Anybody, |pattern| Kind::Pattern(pattern.shape()))
+                Kind::Pattern(*shape)
             }
             OwnedSubject::Sso { permission_set, account_id, partition } => {
                 self.arena.push_str(permission_set);

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test target uses its part")]
 
+mod ec2_names;
+mod people;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -48,6 +51,9 @@ use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::SubscriberExt as _;
+
+pub use self::ec2_names::*;
+pub use self::people::*;
 
 /// 2026-11-24T12:00:00Z: when everything here happens, until a test moves the clock.
 pub const NOON: UnixSeconds = UnixSeconds::new(1_795_521_600);
@@ -478,31 +484,6 @@ fn chain(setup: &Setup, fake: &FakeSts, metrics: &Arc<Metrics>, keyring: &Arc<Ke
     Chain::new(provers).unwrap()
 }
 
-/// Signs as one who may ask EC2.
-#[derive(Debug)]
-pub struct Ec2Signer(pub Credential);
-
-impl Signer for Ec2Signer {
-    fn sign(&self, request: Unsigned, at: UnixSeconds) -> Signing<'_> {
-        Box::pin(async move { Ok(Signature(fake_ec2::sign(&self.0, &request.region, &request.host, &request.body, at))) })
-    }
-}
-
-/// Has no credentials.
-#[derive(Debug)]
-pub struct NoSigner;
-
-impl Signer for NoSigner {
-    fn sign(&self, _: Unsigned, _: UnixSeconds) -> Signing<'_> {
-        Box::pin(async { Err(SignError("a role that nobody may assume".into())) })
-    }
-}
-
-/// An EC2 that knows the example's temporary credential.
-pub async fn fake_ec2(clock: &Arc<ManualClock>) -> FakeEc2 {
-    FakeEc2::start(REGION, &["amazonaws.com"], told_by(clock), [Credential::example_role()]).await.unwrap()
-}
-
 fn told_by(clock: &Arc<ManualClock>) -> LoadtestClock {
     let clock = Arc::clone(clock);
     LoadtestClock::new(move || clock.now().unix)
@@ -513,38 +494,6 @@ pub fn listen() -> (Captured, DefaultGuard) {
     let told = Captured::default();
     let log = Log::new(Format::Text, Level::Info, Arc::new(ManualClock::at(NOON)), told.clone());
     (told, tracing::subscriber::set_default(tracing_subscriber::registry().with(log.layer())))
-}
-
-/// Certificates of the fakes of this process. Small enough to be left to the next one who tidies up.
-static CA_FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
-
-/// How to ask it.
-pub fn ec2_config(fake: &FakeEc2) -> ec2::Config {
-    let ca_file = CA_FOLDER.path().join(format!("{}.pem", fake.addr().port()));
-    std::fs::write(&ca_file, fake.ca_pem()).unwrap();
-    let endpoints = ec2_endpoints(fake.addr());
-    ec2::Config {
-        own_region: OwnRegion::told(Some(REGION)),
-        endpoints,
-        roots: Roots::load(&[ca_file]).unwrap(),
-        deadline: NO_HURRY,
-        attempt_timeout: NO_HURRY,
-        connect_timeout: NO_HURRY,
-        ..ec2::Config::default()
-    }
-}
-
-/// Where EC2 of our region is.
-pub fn ec2_endpoints(address: SocketAddr) -> Endpoints {
-    let mut endpoints = Endpoints::default();
-    ec2::insert_endpoint(&mut endpoints, Partition::Aws, &format!("ec2.{REGION}.amazonaws.com"), &format!("https://{address}")).unwrap();
-    endpoints
-}
-
-/// Names as they are told to one who may ask.
-pub fn names(config: ec2::Config, clock: &Arc<ManualClock>, metrics: &Arc<Metrics>) -> ec2::Names {
-    let signer = Arc::new(Ec2Signer(Credential::example_role()));
-    ec2::Names::new(config, signer, Arc::clone(clock) as Arc<dyn Clock>, Arc::clone(metrics) as Arc<dyn ec2::Observer>).unwrap()
 }
 
 /// A fault of ours in the middle of a proof, as long as it is there.
@@ -600,58 +549,6 @@ impl Authority {
 /// An address where nobody listens.
 pub fn closed_port() -> SocketAddr {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
-}
-
-/// One user of the examples' account, and nobody else.
-pub fn only(user: &str, username: &str) -> Backend {
-    let names = Names { username: username.into(), ..Names::default() };
-    let mapping = Mapping::for_arn(format!("arn:aws:iam::{ACCOUNT}:user/{user}"), false, names).unwrap();
-    Backend::new(vec![mapping], [].into())
-}
-
-fn mappings(scrubbed: bool, whole_account: bool) -> Store {
-    let names = |username: &str, groups: &[&str]| Names {
-        username: username.into(),
-        groups: groups.iter().map(|group| (*group).into()).collect(),
-        ..Names::default()
-    };
-    let mapping = |arn: &str, username, groups: &[&str]| Mapping::for_arn(arn.into(), false, names(username, groups)).unwrap();
-    let mappings = vec![
-        mapping("arn:aws:iam::123456789012:user/Alice", "alice", &["system:masters", "dev ops"]),
-        mapping("arn:aws:iam::123456789012:role/some/path/Admin", "admin:{{SessionName}}", &["admins:{{AccountID}}"]),
-        mapping("arn:aws:iam::123456789012:role/Node", "system:node:{{EC2PrivateDNSName}}", &["system:nodes"]),
-        mapping("arn:aws:iam::123456789012:user/Reserved", "system:reserved", &[]),
-    ];
-    let accounts = if whole_account { [ACCOUNT.to_owned()].into() } else { [].into() };
-    let store = Store::new(Policy {
-        modes: vec![BackendMode::MountedFile],
-        reserved_prefixes: [(BackendMode::MountedFile, vec!["system:".into()])].into(),
-        scrubbed_accounts: if scrubbed { [ACCOUNT.to_owned()].into() } else { [].into() },
-    });
-    store.publish(BackendMode::MountedFile, Backend::new(mappings, accounts));
-    store
-}
-
-pub fn user(access_key_id: &str, name: &str) -> Credential {
-    let identity = CallerIdentity::of_arn(format!("arn:aws:iam::123456789012:user/{name}"), "AIDAEXAMPLE").unwrap();
-    Credential::new(access_key_id, EXAMPLE_SECRET, identity).unwrap()
-}
-
-/// Somebody whom nobody has mapped.
-pub fn stranger() -> Credential {
-    user("AKIAIOSFODNN7STRANGE", "Stranger")
-}
-
-/// Somebody whose mapping gives a name that it must not.
-pub fn reserved() -> Credential {
-    user("AKIAIOSFODNN7RESERVE", "Reserved")
-}
-
-/// A session of the role of nodes.
-pub fn node(session: &str) -> Credential {
-    let arn = format!("arn:aws:sts::123456789012:assumed-role/Node/{session}");
-    let identity = CallerIdentity::of_arn(arn, format!("AROAEXAMPLE:{session}")).unwrap();
-    Credential::new("ASIAIOSFODNN7NODENOD", EXAMPLE_SECRET, identity).unwrap().with_session_token("made-up")
 }
 
 /// The URL inside a token.

@@ -98,7 +98,7 @@ pub(super) struct Own {
     /// Longest time for DNS and TCP on the way to STS [default: 1s]
     #[arg(long, value_name = "DURATION")]
     pub(super) sts_connect_timeout: Option<String>,
-    /// Calls to one host of STS at one time; over all hosts, as many for known access keys and as many for all others [default: 64]
+    /// Calls to one host of STS at one time; over all hosts, as many for known access keys and as many for all others [default: 64; 32 for each 20 MiB of memory limit]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) sts_max_in_flight: Option<String>,
     /// How long a call to STS waits for its place before it is refused with 503 [default: 500ms]
@@ -161,7 +161,7 @@ pub(super) struct Own {
     /// Let the next process listen before this one ends [default: false]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean)]
     pub(super) reuse_port: Option<bool>,
-    /// Connections at once; beyond it the longest idle one goes [default: 256 for each 20 MiB of memory limit, at most 8192]
+    /// Connections at once; beyond it the longest idle one goes [default: 160 for each 20 MiB of memory limit, at most 8192]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) max_connections: Option<String>,
     /// Requests at once on one HTTP/2 connection [default: 256 for each 20 MiB of memory limit, at most 1024]
@@ -170,13 +170,13 @@ pub(super) struct Own {
     /// Requests that wait for a proof; more are answered 503 [default: by the memory limit, 512 under 20 MiB and 15616 under 256 MiB, at most 65536]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) max_waiters: Option<String>,
-    /// Proofs under way; more are answered 503 [default: an eighth of the waiters]
+    /// Proofs under way; more are answered 503 [default: a quarter of the waiters]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) max_flights: Option<String>,
     /// All request bodies held at once; more are answered 503 [default: a twentieth of the memory limit, at most 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub(super) max_body_bytes: Option<String>,
-    /// Threads that serve [default: the CPU quota, else the processors; 2 at most for each 20 MiB of memory limit]
+    /// Threads that serve [default: the CPU quota, else the processors; 1 at most for each 20 MiB of memory limit]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) worker_threads: Option<String>,
     /// Where the plain listener for health and metrics is [default: :21363]

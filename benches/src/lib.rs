@@ -14,10 +14,8 @@ use arngate_core::endpoint::Fips;
 use arngate_core::sigv4::{BadSignature, CanonicalRequest, Presign, SigningKey, StringToSign, verify};
 use arngate_core::time::AmzDate;
 use arngate_core::{
-    ClusterId, Error, Partition, Policy, PresignedUrl, StsHost, StsHosts, StsRequest, Token, TokenBuffer, UnixSeconds, token,
+    ClusterId, Error, Partition, Policy, PresignedUrl, StsHost, StsHosts, StsRequest, Token, TokenBuffer, UnixSeconds, base64url, token,
 };
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
@@ -182,7 +180,7 @@ impl Case {
     #[must_use]
     pub fn floor(&self, buffer: &mut [u8; 4096]) -> [u8; 32] {
         let encoded = self.token.as_bytes().get(token::PREFIX.len()..).unwrap_or_default();
-        let decoded = URL_SAFE_NO_PAD.decode_slice(encoded, buffer.as_mut_slice());
+        let decoded = base64url::decode(encoded, buffer.as_mut_slice());
         assert!(decoded.is_ok(), "a token is base64url");
         // Whatever lies in the buffer: a hash takes as long for any bytes.
         let (canonical, _) = buffer.split_at(self.canonical_bytes);

@@ -1,6 +1,6 @@
 //! AWS IAM tokens for Kubernetes: parse, check and verify them.
 //!
-//! No `std`, no allocation, no clock, no I/O, no panic: time, policy and buffers are arguments, and every refusal is a value. A token travels
+//! No `std` (but for the feature of that name: [`base64url`]), no allocation, no clock, no I/O, no panic: time, policy and buffers are arguments, and every refusal is a value. A token travels
 //! through types that say what is known of it:
 //!
 //! ```
@@ -33,8 +33,12 @@
     deny(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)
 )]
 
+#[cfg(feature = "std")]
+extern crate std;
+
 pub mod arn;
 pub mod arn_pattern;
+pub mod base64url;
 pub mod endpoint;
 mod error;
 pub mod identity;

@@ -2,13 +2,10 @@
 //!
 //! Called first for each token. Says nothing about the URL: that is [`presigned`](crate::presigned)'s.
 
-use core::{fmt, str};
+use core::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
-use crate::Error;
 use crate::limits::{TOKEN_BUFFER_BYTES, TOKEN_MAX_BYTES};
+use crate::{Error, base64url};
 
 /// What every token begins with.
 ///
@@ -65,9 +62,7 @@ impl<'a> Token<'a> {
             return Err(Error::Length);
         }
         let encoded = text.strip_prefix(PREFIX.as_bytes()).ok_or(Error::Prefix)?;
-        let length = URL_SAFE_NO_PAD.decode_slice(encoded, &mut buffer.0).map_err(|_| Error::Base64)?;
-        let url = buffer.0.get(..length).ok_or(Error::Base64)?;
-        Ok(Self { url })
+        base64url::decode(encoded, &mut buffer.0).map(|url| Self { url })
     }
 
     /// The bytes of the URL.
@@ -91,18 +86,14 @@ impl fmt::Debug for Token<'_> {
 pub fn encode(url: &str, out: &mut impl fmt::Write) -> fmt::Result {
     out.write_str(PREFIX)?;
     // 3 bytes become 4 characters; whole quanta need no padding, so that pieces join.
-    let mut piece = [0_u8; 64];
-    for chunk in url.as_bytes().chunks(48) {
-        let length = URL_SAFE_NO_PAD.encode_slice(chunk, &mut piece).map_err(|_| fmt::Error)?;
-        let text = piece.get(..length).and_then(|text| str::from_utf8(text).ok()).ok_or(fmt::Error)?;
-        out.write_str(text)?;
-    }
-    Ok(())
+    let mut piece = [0_u8; 512];
+    url.as_bytes().chunks(384).try_for_each(|chunk| out.write_str(base64url::encode(chunk, &mut piece).ok_or(fmt::Error)?))
 }
 
 #[cfg(test)]
 mod tests {
     extern crate std;
+    use core::str;
     use std::string::String;
     use std::vec;
     use std::vec::Vec;

@@ -2,9 +2,7 @@
 
 use arngate_core::sigv4::{Presign, SigningKey};
 use arngate_core::time::AmzDate;
-use arngate_core::{ClusterId, StsHost, token};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use arngate_core::{ClusterId, StsHost, base64url, token};
 
 use crate::credential::Credential;
 
@@ -133,8 +131,9 @@ pub fn token_of(url: &str) -> String {
 pub(crate) fn encode(url: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(token::PREFIX.as_bytes());
     let begin = out.len();
-    out.resize(begin + base64::encoded_len(url.len(), false).expect("a URL fits into memory four times"), 0);
-    URL_SAFE_NO_PAD.encode_slice(url, &mut out[begin..]).expect("the place is as long as it takes");
+    // 3 bytes become 4 characters, and what is left of them one more than it has bytes.
+    out.resize(begin + (url.len() * 4).div_ceil(3), 0);
+    base64url::encode(url.as_bytes(), &mut out[begin..]).expect("the place is as long as it takes");
 }
 
 #[cfg(test)]

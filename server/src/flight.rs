@@ -21,7 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::identity_cache::{BuildOwnHash, Digest};
+use crate::identity_cache::Digest;
+use crate::own_hash::BuildOwnHash;
 
 /// How many at once.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

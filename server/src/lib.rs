@@ -30,6 +30,7 @@ pub mod memory;
 pub mod metrics;
 mod one_part;
 mod outbound;
+mod own_hash;
 pub mod prover;
 mod rate;
 mod review;

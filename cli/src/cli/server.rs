@@ -104,7 +104,7 @@ pub(super) struct Own {
     /// How long a call to STS waits for its place before it is refused with 503 [default: 500ms]
     #[arg(long, value_name = "DURATION")]
     pub(super) sts_max_wait: Option<String>,
-    /// Calls to STS that wait at one time: so many of known access keys, and so many of all others [default: 256]
+    /// Calls to STS that wait at one time: so many of known access keys, and so many of all others [default: 1024]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) sts_max_queued: Option<String>,
     /// Access keys to remember as known: those whose last proof was mapped, for a day [default: 8192]

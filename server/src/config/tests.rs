@@ -81,7 +81,7 @@ fn a_cluster_id_is_all_it_takes() {
             connect_timeout: 1s,
             max_in_flight: None,
             max_wait: 500ms,
-            max_queued: 256,
+            max_queued: 1024,
             max_known_keys: 8192,
             retry_percent: 10,
             rate: None,

@@ -66,16 +66,35 @@ pub struct Parts {
     pub bodies: Bodies,
 }
 
-/// The place of a request, without its body.
-struct Place<'a> {
-    peer: Peer,
-    method: &'a Method,
-    path: &'a str,
+/// A request without its headers: they are nobody's business, and whoever waits need not keep them, nor the buffer of which the target is a piece.
+///
+/// Made before anything is a future: each layer of futures would carry the whole request once more.
+struct Asked<B> {
+    place: Place,
+    body: B,
 }
 
-impl Place<'_> {
+/// The place of a request, without its body.
+struct Place {
+    peer: Peer,
+    method: Method,
+    path: Cow<'static, str>,
+}
+
+impl<B> Asked<B> {
+    fn new(peer: Peer, request: Request<B>) -> Self {
+        let (head, body) = request.into_parts();
+        let path = match head.uri.path() {
+            "/authenticate" => Cow::Borrowed("/authenticate"),
+            other => Cow::Owned(other.to_owned()),
+        };
+        Self { place: Place { peer, method: head.method, path }, body }
+    }
+}
+
+impl Place {
     fn for_log(&self) -> audit::Request<'_> {
-        audit::Request { client: self.peer.address, method: self.method.as_str(), path: self.path }
+        audit::Request { client: self.peer.address, method: self.method.as_str(), path: &self.path }
     }
 }
 
@@ -98,8 +117,14 @@ impl Webhook {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let is_head = request.method() == Method::HEAD;
-        let response = match AssertUnwindSafe(self.route(peer, request)).catch_unwind().await {
+        self.answer(Asked::new(peer, request)).await
+    }
+
+    async fn answer<B>(&self, Asked { place, body }: Asked<B>) -> Response<Reply>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let response = match AssertUnwindSafe(self.route(&place, body)).catch_unwind().await {
             Ok(response) => response,
             Err(_) => {
                 // Where it happened was told by the panic hook; what was in the request is told by nobody.
@@ -108,40 +133,31 @@ impl Webhook {
             }
         };
         // Of HTTP/1.1 hyper leaves the body out by itself, of HTTP/2 it does not (RFC 9110, section 9.3.2).
-        if is_head { response.map(|_| Reply::default()) } else { response }
+        if place.method == Method::HEAD { response.map(|_| Reply::default()) } else { response }
     }
 
-    async fn route<B>(&self, peer: Peer, request: Request<B>) -> Response<Reply>
+    async fn route<B>(&self, place: &Place, body: B) -> Response<Reply>
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let (head, body) = request.into_parts();
-        // The headers are nobody's business, and whoever waits need not keep them; nor the buffer of which the target is a piece.
-        let method = head.method;
-        let path = match head.uri.path() {
-            "/authenticate" => Cow::Borrowed("/authenticate"),
-            other => Cow::Owned(other.to_owned()),
-        };
-        drop((head.uri, head.headers));
-        let place = Place { peer, method: &method, path: &path };
-        if let Some(cluster) = self.cluster_for(place.path) {
-            return self.authenticate(cluster, &place, body).await;
+        if let Some(cluster) = self.cluster_for(&place.path) {
+            return self.authenticate(cluster, place, body).await;
         }
-        let reading = matches!(method, Method::GET | Method::HEAD);
-        match place.path {
+        let reading = matches!(place.method, Method::GET | Method::HEAD);
+        match &*place.path {
             "/healthz" => respond::text(StatusCode::OK, "ok"),
             "/metrics" if reading => respond::page(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics.encode()),
             _ => respond::text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }
 
-    async fn authenticate<B>(&self, cluster: &Arc<Cluster>, place: &Place<'_>, body: B) -> Response<Reply>
+    async fn authenticate<B>(&self, cluster: &Arc<Cluster>, place: &Place, body: B) -> Response<Reply>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let body = if !place.peer.standing.may_ask() {
             Err(Malformed::Client)
-        } else if *place.method == Method::POST {
+        } else if place.method == Method::POST {
             self.bodies.read(body).await
         } else {
             Err(Malformed::Method)
@@ -163,7 +179,7 @@ impl Webhook {
         answer.response
     }
 
-    async fn review(&self, cluster: &Arc<Cluster>, place: &Place<'_>, body: Bytes, now: Now) -> Result<Answer, Malformed> {
+    async fn review(&self, cluster: &Arc<Cluster>, place: &Place, body: Bytes, now: Now) -> Result<Answer, Malformed> {
         let (api_version, question) = {
             let review = ReviewRequest::parse(&body)?;
             (review.api_version, identify(cluster, review.token.as_bytes(), now))
@@ -194,7 +210,7 @@ impl Webhook {
         }
     }
 
-    fn log_verdict(&self, place: &Place<'_>, verdict: &Verdict<'_>, now: Now) {
+    fn log_verdict(&self, place: &Place, verdict: &Verdict<'_>, now: Now) {
         let request = place.for_log();
         let shown = verdict.shown_signer();
         if let (AccessLog::All, Some(Signer { identity, proof })) = (self.access_log, shown) {
@@ -235,7 +251,7 @@ impl Webhook {
         }
     }
 
-    fn log_malformed(&self, place: &Place<'_>, malformed: Malformed, now: Now) {
+    fn log_malformed(&self, place: &Place, malformed: Malformed, now: Now) {
         if self.may_log_denied(now) {
             audit::access_denied(&self.log, now.unix, &place.for_log(), None, &malformed);
         }
@@ -281,7 +297,7 @@ impl Handler for Served {
     type Body = Reply;
 
     fn handle(&self, peer: Peer, request: Request<Incoming>) -> impl Future<Output = Response<Reply>> + Send + use<> {
-        let webhook = Arc::clone(&self.0);
-        async move { webhook.handle(peer, request).await }
+        let (webhook, asked) = (Arc::clone(&self.0), Asked::new(peer, request));
+        async move { webhook.answer(asked).await }
     }
 }

@@ -8,7 +8,7 @@
 //! one identity, so the hash is a cryptographic one: finding two such tokens without the key means breaking HMAC (RFC 2104).
 
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rustls::crypto::ring;
@@ -31,28 +31,6 @@ impl Hash for Digest {
         state.write_u64(u64::from_ne_bytes(*first));
     }
 }
-
-/// Takes a digest's own bytes for its hash: they are keyed and evenly spread already.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct OwnHash(u64);
-
-impl Hasher for OwnHash {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // A digest writes its eight bytes as a number; this is for the trait alone.
-        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
-    }
-}
-
-/// Makes an [`OwnHash`] for each look-up.
-pub type BuildOwnHash = BuildHasherDefault<OwnHash>;
 
 /// The system gives no random numbers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

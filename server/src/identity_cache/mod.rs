@@ -28,9 +28,10 @@ use quick_cache::{Lifecycle, Options, OptionsBuilder, Weighter};
 
 use self::refusals::Refusals;
 use crate::clock::Now;
+use crate::own_hash::BuildOwnHash;
 use crate::prover::{ProveError, VerifiedIdentity};
 
-pub use self::digest::{BuildOwnHash, Digest, Digester, NoRandom, OwnHash};
+pub use self::digest::{Digest, Digester, NoRandom};
 pub use self::refusals::HOLD_BACK;
 
 /// How identities are kept.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
-use super::digest::{BuildOwnHash, Digest};
+use super::digest::Digest;
 use crate::clock::Now;
+use crate::own_hash::BuildOwnHash;
 use crate::prover::{Outcome, ProveError};
 
 /// How long a token that STS was too busy for is held back. An API server tries a 429 five times, at 0, 0.55, 1.4, 2.6 and 4.5 s: two of these reach STS.

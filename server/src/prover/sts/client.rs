@@ -45,7 +45,7 @@ pub struct Config {
     pub max_in_flight: usize,
     /// How long a question waits for a place among them. 500 ms.
     pub max_wait: Duration,
-    /// Questions of each lane that wait at a time. 256.
+    /// Questions of each lane that wait at a time. 1 024.
     pub max_queued: usize,
     /// Questions a second over all hosts. None.
     pub rate: Option<Rate>,
@@ -73,7 +73,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(1),
             max_in_flight: 64,
             max_wait: Duration::from_millis(500),
-            max_queued: 256,
+            max_queued: 1024,
             rate: None,
             retry_percent: 10,
             max_known_keys: 8192,
@@ -266,7 +266,7 @@ impl Shared {
         let deadline = call.began + self.deadline;
         let host = self.host(call)?;
         // Before it takes a place from somebody who can be helped.
-        host.check().map_err(shut)?;
+        host.check(call.began).map_err(shut)?;
         let _places = self.places(&host, call).await.inspect_err(|_| self.observer.lane_refused(call.lane))?;
         host.budget().deposit();
         let admitted = host.admit().map_err(shut)?;
@@ -295,7 +295,7 @@ impl Shared {
             Arc::new(Host::new(self.start, gate, pool, self.retry_percent))
         };
         let visit = Visit { name, only_by_shape: call.only_by_shape, is_known: call.lane == Lane::Known };
-        let host = hosts.host(visit, self.start.elapsed(), make).map_err(|TooManyNewcomers| {
+        let host = hosts.host(visit, call.began - self.start, make).map_err(|TooManyNewcomers| {
             self.observer.new_host_refused();
             Failure::Overloaded(Overload::NewHosts)
         })?;
@@ -325,8 +325,9 @@ impl Shared {
 
     /// The right to one more attempt, after a while.
     async fn retry<'h>(&self, host: &'h Host, deadline: Instant) -> Option<Admitted<'h>> {
-        let at = Instant::now() + SPREAD.mul_f64(fastrand::f64());
-        if at >= deadline || host.check().is_err() {
+        let now = Instant::now();
+        let at = now + SPREAD.mul_f64(fastrand::f64());
+        if at >= deadline || host.check(now).is_err() {
             return None;
         }
         if !host.budget().withdraw() {
@@ -344,26 +345,32 @@ impl Shared {
 
     /// One attempt, and what it tells of the host.
     async fn attempt(&self, host: &Host, admitted: Admitted<'_>, call: &Call, deadline: Instant) -> Result<CallerIdentity, Failure> {
-        let began = self.start.elapsed();
-        let (answer, date) = self.exchange(host, call, deadline).await;
+        let began = admitted.began();
+        let (answer, date) = self.exchange(host, call, began, deadline).await;
+        let ended = Instant::now();
         if let Err(Failure::Throttled { .. }) = &answer {
             self.observer.throttled(call.region);
             host.gate.throttled(began);
         }
         if let Some(date) = date.filter(|_| is_from_sts(&answer)) {
-            self.compare_clocks(&date, call);
+            self.compare_clocks(&date, call, ended);
         }
-        if admitted.report(verdict(&answer, call)) {
+        if admitted.report(verdict(&answer, call), ended) {
             tracing::warn!(host = &*call.name, "STS does not answer there; it is not asked for some seconds");
         }
         answer
     }
 
     /// One request and its answer, with the `Date` of that.
-    async fn exchange(&self, host: &Host, call: &Call, deadline: Instant) -> (Result<CallerIdentity, Failure>, Option<HeaderValue>) {
-        let start = Instant::now();
-        let end = deadline.min(start + self.attempt_timeout);
-        let late = |_| Failure::Unavailable(Cause::TimedOut { after: end - start });
+    async fn exchange(
+        &self,
+        host: &Host,
+        call: &Call,
+        began: Instant,
+        deadline: Instant,
+    ) -> (Result<CallerIdentity, Failure>, Option<HeaderValue>) {
+        let end = deadline.min(began + self.attempt_timeout);
+        let late = |_| Failure::Unavailable(Cause::TimedOut { after: end - began });
         let sent = timeout_at(end, host.pool.ask(|| call.request())).await.map_err(late);
         let mut answer = match sent.and_then(|sent| sent.map_err(no_answer)) {
             Ok(answer) => answer,
@@ -386,14 +393,15 @@ impl Shared {
         (answer, date)
     }
 
-    fn compare_clocks(&self, date: &HeaderValue, call: &Call) {
+    /// `date` came at `now`.
+    fn compare_clocks(&self, date: &HeaderValue, call: &Call, now: Instant) {
         // The clock was read when the proof began; since then tokio's has gone on.
-        let passed = i64::try_from(call.began.elapsed().as_secs()).unwrap_or(i64::MAX);
+        let passed = i64::try_from((now - call.began).as_secs()).unwrap_or(i64::MAX);
         let ahead = date.to_str().ok().and_then(|date| skew::ahead_secs(date, call.now.unix.saturating_add(passed)));
         let Some(ahead_secs) = ahead else { return };
         self.observer.clock_skew(ahead_secs);
         let mut skew = self.skew.lock().unwrap_or_else(PoisonError::into_inner);
-        match skew.measured(ahead_secs, self.start.elapsed()) {
+        match skew.measured(ahead_secs, now - self.start) {
             Some(Notice::Apart) => {
                 tracing::warn!(ahead_secs, "our clock is not that of STS: good tokens are refused once they are too far apart; see to NTP");
             }

@@ -37,19 +37,20 @@ impl Host {
         Self { start, gate, pool: Arc::new(pool), breaker: Mutex::new(Breaker::new()), budget: Mutex::new(RetryBudget::new(retry_percent)) }
     }
 
-    /// Whether it would be asked now.
-    pub(super) fn check(&self) -> Result<(), Refusal> {
-        lock(&self.breaker).check(self.now())
+    /// Whether it would be asked at `now`.
+    pub(super) fn check(&self, now: Instant) -> Result<(), Refusal> {
+        lock(&self.breaker).check(now - self.start)
     }
 
-    /// Lets an attempt through.
+    /// Lets an attempt through, which begins now.
     pub(super) fn admit(&self) -> Result<Admitted<'_>, Refusal> {
-        let admission = lock(&self.breaker).admit(self.now())?;
-        Ok(Admitted { host: self, admission, is_told: false })
+        let began = Instant::now();
+        let admission = lock(&self.breaker).admit(began - self.start)?;
+        Ok(Admitted { host: self, admission, began, is_told: false })
     }
 
     pub(super) fn breaker_state(&self) -> BreakerState {
-        lock(&self.breaker).state(self.now())
+        lock(&self.breaker).state(self.start.elapsed())
     }
 
     pub(super) fn budget(&self) -> MutexGuard<'_, RetryBudget> {
@@ -61,16 +62,13 @@ impl Host {
         let census = self.gate.census();
         census.inside == [0, 0] && census.waiting == [0, 0]
     }
-
-    fn now(&self) -> Duration {
-        self.start.elapsed()
-    }
 }
 
 /// The right to one attempt at a host. Where it is dropped without a word of what came of it, nobody was there to see it.
 pub(super) struct Admitted<'h> {
     host: &'h Host,
     admission: Admission,
+    began: Instant,
     is_told: bool,
 }
 
@@ -79,17 +77,21 @@ impl Admitted<'_> {
         self.admission.is_probe
     }
 
-    /// What came of it. Whether the host is shut by that.
-    pub(super) fn report(mut self, verdict: Verdict) -> bool {
+    pub(super) const fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// What had come of it at `now`. Whether the host is shut by that.
+    pub(super) fn report(mut self, verdict: Verdict, now: Instant) -> bool {
         self.is_told = true;
-        lock(&self.host.breaker).report(self.admission, verdict, self.host.now())
+        lock(&self.host.breaker).report(self.admission, verdict, now - self.host.start)
     }
 }
 
 impl Drop for Admitted<'_> {
     fn drop(&mut self) {
         if !self.is_told {
-            lock(&self.host.breaker).report(self.admission, Verdict::Unknown, self.host.now());
+            lock(&self.host.breaker).report(self.admission, Verdict::Unknown, self.host.start.elapsed());
         }
     }
 }

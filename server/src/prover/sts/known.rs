@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::lane::KeyHash;
+use crate::own_hash::BuildOwnHash;
 
 /// How long a key is known after its last proof. DESIGN: "bounded LRU, 24 h".
 const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -26,7 +27,7 @@ pub struct KnownKeys {
 #[derive(Debug, Default)]
 struct Keys {
     /// When its last proof was, and the number of that.
-    proofs: HashMap<KeyHash, (Duration, u64)>,
+    proofs: HashMap<KeyHash, (Duration, u64), BuildOwnHash>,
     /// By number: the oldest proof in front.
     order: BTreeMap<u64, KeyHash>,
     number: u64,

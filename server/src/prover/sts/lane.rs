@@ -15,6 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::limit::Limit;
+use crate::own_hash::BuildOwnHash;
 use crate::rate::Bucket;
 
 /// In which lane a call is.
@@ -94,7 +95,7 @@ struct Queue<W> {
     held: usize,
     waiting: usize,
     /// The keys that hold or wait; no others.
-    keys: HashMap<KeyHash, Share<W>>,
+    keys: HashMap<KeyHash, Share<W>, BuildOwnHash>,
 }
 
 #[derive(Debug)]
@@ -133,7 +134,7 @@ pub(super) enum Queued<W> {
 
 impl<W> Lanes<W> {
     pub(super) fn new(bounds: Bounds, bucket: Option<Bucket>) -> Self {
-        let queue = || Queue { held: 0, waiting: 0, keys: HashMap::new() };
+        let queue = || Queue { held: 0, waiting: 0, keys: HashMap::default() };
         Self { limit: Limit::new(bounds.places), bounds, bucket, queues: [queue(), queue()], turn: Lane::Known, number: 0 }
     }
 
@@ -152,6 +153,11 @@ impl<W> Lanes<W> {
         self.queues[lane.index()].waiting
     }
 
+    /// Whether anybody waits.
+    pub(super) fn is_waited_for(&self) -> bool {
+        Lane::ALL.into_iter().any(|lane| self.waiting(lane) > 0)
+    }
+
     /// A call that began at `began` was throttled.
     pub(super) fn throttled(&mut self, began: Duration, now: Duration) {
         self.limit.throttled(began, now);
@@ -168,7 +174,7 @@ impl<W> Lanes<W> {
 
     /// A token of the rate without a place, for who has one. Nobody who waits is overtaken.
     pub(super) fn take_token_if_idle(&mut self, now: Duration) -> bool {
-        self.bucket.is_none() || Lane::ALL.into_iter().all(|lane| self.waiting(lane) == 0) && self.take_token(now)
+        self.bucket.is_none() || !self.is_waited_for() && self.take_token(now)
     }
 
     /// Waits for a place.

@@ -209,7 +209,8 @@ pub fn identify(cluster: &Arc<Cluster>, token: &[u8], now: Now) -> Question {
         Found::Fresh(identity) => Some(Ok(identity)),
         Found::Stale(_) | Found::Missing => cluster.identities.refusal(&digest, now).map(Err),
     };
-    let prove = || fly(Arc::clone(cluster), digest, cluster.realm.ask(client, &request, token, now), now);
+    // In a box, which is not copied on its way into a task.
+    let prove = || Box::pin(fly(Arc::clone(cluster), digest, cluster.realm.ask(client, &request, token, now), now));
     match cluster.flights.board(digest, passenger, known, prove) {
         Ok(Boarded::Waiting { waiter, joined }) => Question::Asked { waiter, joined, stale },
         Ok(Boarded::Landed(landed)) => Question::answered(Way::Coalesced, landed.map_err(AuthError::from)),

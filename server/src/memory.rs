@@ -17,7 +17,7 @@ const SHARE: u64 = 20 << 20;
 const PROCESS: u64 = 12 << 20;
 
 /// What a waiting request takes.
-const WAITER: u64 = 4 << 10;
+const WAITER: u64 = 3 << 10;
 
 /// How much memory this process may have.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -94,8 +94,8 @@ impl Bounds {
     /// | bodies | 1 MiB | 256 KiB | 64 MiB |
     /// | threads | 1 | 1 | 1 024 |
     ///
-    /// Waiters: a quarter of what is left beyond 12 MiB, at 4 KiB each, from 256 to 65 536 (512 under 20 MiB, 15 616 under 256); flights: a quarter of them. So
-    /// much a waiting request takes over HTTP/2 (measured: 3.7 kB), and the process itself 12 MiB.
+    /// Waiters: a quarter of what is left beyond 12 MiB, at 3 KiB each, from 256 to 65 536 (682 under 20 MiB, 20 821 under 256); flights: a quarter of them. So
+    /// much a waiting request takes over HTTP/2 (measured: 2.8 kB), and the process itself 12 MiB.
     #[must_use]
     pub fn under(limit: MemoryLimit) -> Self {
         let Some(bytes) = limit.bytes() else {
@@ -371,11 +371,11 @@ mod tests {
         let under = |mebibytes: u64| Bounds::under(MemoryLimit::of_bytes(mebibytes << 20));
         let small = under(20);
         assert_eq!((small.cache_bytes, small.connections, small.streams, small.connection_window), (20 << 17, 160, 256, 128 << 10));
-        assert_eq!((small.waiters, small.flights, small.body_bytes, small.worker_threads, small.sts_calls), (512, 128, 1 << 20, 1, 32));
+        assert_eq!((small.waiters, small.flights, small.body_bytes, small.worker_threads, small.sts_calls), (682, 170, 1 << 20, 1, 32));
         assert_eq!((under(64).worker_threads, under(64).sts_calls), (3, 64));
         let tiny = under(1);
         assert_eq!((tiny.cache_bytes, tiny.connections, tiny.waiters, tiny.flights), (2 << 20, 32, 256, 64));
-        assert_eq!((under(256).waiters, under(256).cache_bytes), (15_616, 32 << 20));
+        assert_eq!((under(256).waiters, under(256).cache_bytes), (20_821, 32 << 20));
         let large = under(1 << 20);
         assert_eq!((large.cache_bytes, large.connections, large.streams, large.waiters), (256 << 20, 8192, 1024, 65_536));
         let none = Bounds::under(MemoryLimit::NONE);

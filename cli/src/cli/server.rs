@@ -167,7 +167,7 @@ pub(super) struct Own {
     /// Requests at once on one HTTP/2 connection [default: 256 for each 20 MiB of memory limit, at most 1024]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) max_streams: Option<String>,
-    /// Requests that wait for a proof; more are answered 503 [default: by the memory limit, 512 under 20 MiB and 15616 under 256 MiB, at most 65536]
+    /// Requests that wait for a proof; more are answered 503 [default: by the memory limit, 682 under 20 MiB and 20821 under 256 MiB, at most 65536]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) max_waiters: Option<String>,
     /// Proofs under way; more are answered 503 [default: a quarter of the waiters]

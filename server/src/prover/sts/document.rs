@@ -1,8 +1,9 @@
 //! The few names that we read in STS' answers, out of JSON or XML.
 //!
-//! Whatever else is there is stepped over and not stored, so that an answer takes no more memory than its own bytes. A name that is there
+//! Whatever else is there is stepped over and not stored, and what is stored is borrowed from the answer where it has no escapes. A name that is there
 //! twice is remembered: two readers could choose differently.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -13,22 +14,22 @@ use crate::xml::{Event, Reader};
 const NAMES: [&str; 7] = ["Account", "Arn", "Code", "Error", "GetCallerIdentityResponse", "GetCallerIdentityResult", "UserId"];
 
 /// A JSON value, as far as it interests us.
-pub(super) enum Node {
-    Object(Object),
-    Text(Box<str>),
+pub(super) enum Node<'b> {
+    Object(Object<'b>),
+    Text(Cow<'b, str>),
     Other,
 }
 
 /// A JSON object: its members that have one of the [`NAMES`].
 #[derive(Default)]
-pub(super) struct Object {
-    members: Vec<(&'static str, Node)>,
+pub(super) struct Object<'b> {
+    members: Vec<(&'static str, Node<'b>)>,
     repeated: Option<&'static str>,
 }
 
-impl Object {
+impl<'b> Object<'b> {
     /// The member of that name.
-    pub(super) fn find(&self, name: &str) -> Option<&Node> {
+    pub(super) fn find(&self, name: &str) -> Option<&Node<'b>> {
         self.members.iter().find(|(found, _)| *found == name).map(|(_, node)| node)
     }
 
@@ -38,13 +39,13 @@ impl Object {
     }
 }
 
-impl Node {
+impl<'b> Node<'b> {
     /// Reads JSON (RFC 8259), all of `body`.
-    pub(super) fn from_json(body: &[u8]) -> Option<Self> {
+    pub(super) fn from_json(body: &'b [u8]) -> Option<Self> {
         serde_json::from_slice(body).ok()
     }
 
-    pub(super) const fn as_object(&self) -> Option<&Object> {
+    pub(super) const fn as_object(&self) -> Option<&Object<'b>> {
         match self {
             Self::Object(object) => Some(object),
             Self::Text(_) | Self::Other => None,
@@ -59,7 +60,7 @@ impl Node {
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for Node<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(NodeVisitor)
     }
@@ -68,42 +69,46 @@ impl<'de> Deserialize<'de> for Node {
 struct NodeVisitor;
 
 impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
+    type Value = Node<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
         Ok(Node::Other)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
         Ok(Node::Other)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
         Ok(Node::Other)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Node, E> {
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
         Ok(Node::Other)
     }
 
-    fn visit_unit<E>(self) -> Result<Node, E> {
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
         Ok(Node::Other)
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-        Ok(Node::Text(text.into()))
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Node::Text(Cow::Borrowed(text)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Node::Text(Cow::Owned(text.into())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         while items.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Node::Other)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
         let mut object = Object::default();
         while let Some(Name(name)) = entries.next_key()? {
             match name {

@@ -76,14 +76,14 @@ impl Gate {
 
     /// A place, now or until `until`.
     pub(super) async fn enter(&self, lane: Lane, key: KeyHash, until: Instant) -> Result<Place, Closed> {
-        let (sender, receiver) = oneshot::channel();
         let mut displaced = None;
-        let ticket = {
+        let (ticket, receiver) = {
             let now = self.now();
             let mut state = self.let_in(self.lock());
             if state.lanes.enter(lane, key, now) {
                 return Ok(self.place(lane, key));
             }
+            let (sender, receiver) = oneshot::channel();
             let ticket = match state.lanes.wait(lane, key, sender) {
                 Queued::Waits(ticket) => ticket,
                 Queued::Displaces(ticket, loser) => {
@@ -93,7 +93,7 @@ impl Gate {
                 Queued::Full => return Err(Closed::Queue),
             };
             self.see_to_time(&mut state, now);
-            ticket
+            (ticket, receiver)
         };
         // Tells him, for whom his channel ends without a place.
         drop(displaced);

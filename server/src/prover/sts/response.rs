@@ -77,7 +77,7 @@ fn read_identity(body: &[u8]) -> Result<CallerIdentity, Failure> {
 const RESPONSE: &str = "GetCallerIdentityResponse";
 const RESULT: &str = "GetCallerIdentityResult";
 
-fn caller_identity(outer: &Object, response: &Node, length_bytes: usize) -> Result<CallerIdentity, AnswerError> {
+fn caller_identity(outer: &Object<'_>, response: &Node<'_>, length_bytes: usize) -> Result<CallerIdentity, AnswerError> {
     if length_bytes > IDENTITY_MAX_BYTES {
         return Err(AnswerError::TooLarge);
     }
@@ -90,7 +90,7 @@ fn caller_identity(outer: &Object, response: &Node, length_bytes: usize) -> Resu
     Ok(CallerIdentity { account: text("Account")?, arn: text("Arn")?, user_id: text("UserId")? })
 }
 
-fn check_once(object: &Object) -> Result<(), AnswerError> {
+fn check_once(object: &Object<'_>) -> Result<(), AnswerError> {
     object.repeated().map_or(Ok(()), |name| Err(AnswerError::Repeated(name)))
 }
 

@@ -83,6 +83,35 @@ enum Command {
     Version(version::Version),
 }
 
+/// A line of a command that is started again and again while somebody waits: a server that comes back, and `token` with each call of kubectl.
+///
+/// What is here is here in [`Cli`] too, so whoever reads a line by this has read it as it is meant; the flags of all other commands, which take longer to make than a
+/// line takes to read, are not made for it.
+#[derive(Debug, Parser)]
+#[command(name = "arngate", disable_version_flag = true, args_override_self = true, infer_long_args = false)]
+struct Frequent {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: FrequentCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum FrequentCommand {
+    Server(Box<server::Server>),
+    Token(token::Token),
+}
+
+impl From<Frequent> for Cli {
+    fn from(Frequent { global, command }: Frequent) -> Self {
+        let command = match command {
+            FrequentCommand::Server(server) => Command::Server(server),
+            FrequentCommand::Token(token) => Command::Token(token),
+        };
+        Self { global, command: Some(command) }
+    }
+}
+
 /// The name of the program that we replace.
 const REFERENCE: &str = "aws-iam-authenticator";
 
@@ -119,8 +148,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, env: &Env) -> E
     let mut arguments = arguments.into_iter();
     let called = arguments.next().unwrap_or_default();
     let program = program_name(&called);
-    let parsed = command(program).try_get_matches_from([program.into()].into_iter().chain(arguments));
-    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let cli = match read(program, &arguments.collect::<Vec<_>>()) {
         Ok(cli) => cli,
         Err(error) => {
             // Help goes to standard output and is no failure; all else is one, with the reference's code and not clap's 2.
@@ -158,6 +186,15 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, env: &Env) -> E
 fn program_name(called: &OsString) -> &'static str {
     let name = Path::new(called).file_name().unwrap_or_default().to_string_lossy();
     if name.starts_with(REFERENCE) { REFERENCE } else { "arngate" }
+}
+
+/// What the line says. Errors and help are always those of all commands.
+fn read(program: &'static str, arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let line = || [program.into()].into_iter().chain(arguments.iter().cloned());
+    if let Ok(frequent) = Frequent::try_parse_from(line()) {
+        return Ok(frequent.into());
+    }
+    Cli::from_arg_matches(&command(program).try_get_matches_from(line())?)
 }
 
 fn command(program: &'static str) -> clap::Command {
@@ -276,8 +313,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
-        let matches = command("arngate").try_get_matches_from(line.split_whitespace())?;
-        Cli::from_arg_matches(&matches)
+        read("arngate", &line.split_whitespace().skip(1).map(OsString::from).collect::<Vec<_>>())
     }
 
     fn server(line: &str) -> (Global, server::Server) {
@@ -290,6 +326,39 @@ mod tests {
     #[test]
     fn the_flags_are_consistent() {
         command("arngate").debug_assert();
+    }
+
+    #[test]
+    fn a_frequent_line_is_read_as_it_is_among_all_commands() {
+        let (frequent, other) = (
+            [
+                "server",
+                "server --port 1 --port=2 --backend-mode CRD --backend-mode MountedFile -c a -c b",
+                "-i server server server token",
+                "--feature-gates=AllAlpha=true server --feature-gates AllBeta=true --reuse-port false",
+                "-l json token -i prod -r a -r b --token-only",
+                "token help server",
+            ],
+            [
+                "",
+                "help server",
+                "server --help",
+                "server --prot 1",
+                "token -x",
+                "serve",
+                "add token server",
+                "version token",
+                "-i token",
+                "server -i",
+            ],
+        );
+        for line in frequent.into_iter().chain(other) {
+            let words = || ["arngate"].into_iter().chain(line.split_whitespace());
+            let told = |cli: Result<Cli, clap::Error>| cli.map_or_else(|error| error.to_string(), |cli| format!("{cli:?}"));
+            let among_all = command("arngate").try_get_matches_from(words()).and_then(|matches| Cli::from_arg_matches(&matches));
+            assert_eq!(told(parse(&format!("arngate {line}"))), told(among_all), "{line}");
+            assert_eq!(Frequent::try_parse_from(words()).is_ok(), frequent.contains(&line), "{line}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub use logrus::Level as Verbosity;
 pub use logrus::{Format, Level, Record, Value};
 
 use crate::clock::{Clock, SystemClock};
+use layer::NoSpans;
 
 /// Where lines go.
 pub trait Sink: fmt::Debug + Send + Sync {
@@ -134,7 +135,7 @@ pub struct InstallError;
 /// [`InstallError`] when something else has set a `tracing` subscriber.
 pub fn install(format: Format, verbosity: Verbosity) -> Result<Log, InstallError> {
     let log = Log::stderr(format, verbosity);
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(log.layer())).map_err(|_| InstallError)?;
+    tracing::subscriber::set_global_default(NoSpans.with(log.layer())).map_err(|_| InstallError)?;
     Ok(log)
 }
 

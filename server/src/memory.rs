@@ -3,7 +3,8 @@
 //! The limit is that of the control group (cgroup v1 or v2) in which the container runs: whoever goes beyond it is killed, so everything that a stranger can
 //! make us hold has a bound that follows it. [`Bounds::under`] is the table; each line can be set by hand. `app` asks once, at start.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -41,7 +42,6 @@ impl MemoryLimit {
         // Bounds, threads and whoever else asks must not see two of them; and it is a dozen files.
         static LIMIT: OnceLock<MemoryLimit> = OnceLock::new();
         *LIMIT.get_or_init(|| {
-            let read = |path: &Path| fs::read_to_string(path).ok();
             let told = (read(Path::new("/proc/self/cgroup")), read(Path::new("/proc/self/mountinfo")));
             match told {
                 (Some(cgroups), Some(mounts)) => Self(smallest_limit(&cgroups, &mounts, read)),
@@ -136,6 +136,13 @@ pub fn flights_for(waiters: usize) -> usize {
     (waiters / 4).clamp(1, 8192)
 }
 
+/// A file that the kernel writes as it is read. It tells no size, and to ask for it, and then to read with what is at hand, takes three times as many calls.
+fn read(path: &Path) -> Option<String> {
+    let mut text = String::with_capacity(4 << 10);
+    File::open(path).ok()?.take(1 << 20).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
 /// The smallest limit, from the texts of `/proc/self/cgroup` and `/proc/self/mountinfo` and from the files to which they lead.
 fn smallest_limit(cgroups: &str, mounts: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
     let mounts: Vec<_> = mounts.lines().filter_map(Mount::parse).collect();
@@ -197,12 +204,14 @@ impl<'a> Group<'a> {
         let Some((mount, folder)) = within.or_else(|| mounted.clone().next_back().map(|mount| (mount, mount.point.clone()))) else {
             return Vec::new();
         };
-        let mut folders: Vec<_> = folder.ancestors().take_while(|folder| folder.starts_with(&mount.point)).map(Path::to_owned).collect();
-        if folders.first().is_some_and(|folder| read(&folder.join(self.hierarchy.file())).is_none()) {
+        let told = |folder: &Path| read(&folder.join(self.hierarchy.file()));
+        let own = told(&folder);
+        let others: Vec<_> = match own {
             // It is not where its name says: look at the mount alone.
-            folders = vec![mount.point.clone()];
-        }
-        folders.iter().filter_map(|folder| parse_limit(&read(&folder.join(self.hierarchy.file()))?)).collect()
+            None => vec![told(&mount.point)],
+            Some(_) => folder.ancestors().skip(1).take_while(|folder| folder.starts_with(&mount.point)).map(told).collect(),
+        };
+        [own].into_iter().chain(others).flatten().filter_map(|text| parse_limit(&text)).collect()
     }
 }
 

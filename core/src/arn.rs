@@ -141,14 +141,14 @@ impl<'a> Arn<'a> {
 }
 
 /// Where the parts of an [`Arn`] lie in its text. Kept beside the text, it spares reading the text again: that takes a fifth of a microsecond, this a hundredth.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ArnShape {
     partition: Partition,
     kind: Kind,
 }
 
 /// A [`Principal`] by the lengths of its parts, which are the last ones of the text.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 enum Kind {
     AssumedRole { role: u16, session: u16 },
     FederatedUser { name: u16 },

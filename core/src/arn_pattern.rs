@@ -28,7 +28,7 @@ pub struct ArnPattern<'a> {
     name: &'a str,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 enum Kind {
     Role,
     User,
@@ -109,7 +109,7 @@ impl<'a> ArnPattern<'a> {
 }
 
 /// What a pattern's text was found to be.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct PatternShape {
     partition: Partition,
     kind: Kind,

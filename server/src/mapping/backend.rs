@@ -1,8 +1,9 @@
 //! The mappings of one source, with indexes over them.
 //!
-//! A backend holds each text once, all of them in one arena, and for each mapping a [`Record`] of 48 bytes that says where its texts lie: a hundred thousand
-//! mappings take some 15 MB, and to let go of them takes a handful of calls of the allocator. One hash table finds what can fit an identity; records that share a
-//! key of it are a chain, in the order in which they count.
+//! A backend holds all texts in one arena. A mapping is a [`Head`] there with its own texts behind it, and a [`Form`] that it shares with all that are alike: a
+//! hundred thousand mappings take some 13 MB, and to let go of them takes a handful of calls of the allocator. One hash table tells where in the arena what can fit
+//! an identity begins; so a look-up waits for memory twice, for the table and for what lies there. Mappings that share a key of it are a chain, in the order in which
+//! they count, by way of their [`Record`]s.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -16,6 +17,7 @@ use arngate_core::{Identity, Partition};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+use super::head::{BEYOND, Head, number_at, write_number};
 use crate::document::Position;
 
 /// One mapping: whom it is for, and what it makes of him.
@@ -108,15 +110,8 @@ impl Mapping {
     }
 }
 
-/// Where a text lies in the arena. There is no more of it than can be counted so; what there were would read as empty, and match nobody.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-struct Span {
-    start: u32,
-    length: u32,
-}
-
-/// What a record's subject is made of.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What a subject is made of.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 enum Kind {
     Anybody,
     /// An ARN, which need not be read again for each look-up; nor need a pattern.
@@ -126,42 +121,59 @@ enum Kind {
     Sso(Partition),
 }
 
-/// A mapping. Its texts lie behind each other in the arena: subject, name, unique id.
-#[derive(Clone, Copy, Debug)]
-struct Record {
-    start: u32,
-    username_length: u32,
-    user_id_length: u32,
-    /// Its groups: the first of them, and how many.
-    groups: u32,
+/// What many mappings have in common, for lengths of texts do not differ as the texts do. Behind the head of a mapping lie its subject, name and unique id, then those
+/// of its groups that no mapping before it has, and then the list of its groups, if that is new too: where each begins, and how long it is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Form {
     groups_count: u32,
-    /// The next one with the same key of the index that counts after it, or [`END`].
-    next: u32,
-    line: u32,
-    column: u32,
+    user_id_length: u32,
     subject_length: u16,
     kind: Kind,
     flags: Flags,
 }
 
-/// What is to be known of a record without a look at its texts.
-#[derive(Clone, Copy, Debug, Default)]
+impl Form {
+    /// That of a mapping beyond what can be counted: it matches nobody.
+    const UNKNOWN: &Self = &Self {
+        groups_count: 0,
+        user_id_length: 0,
+        subject_length: 0,
+        kind: Kind::Anybody,
+        flags: Flags { by_user_id: false, has_placeholder: false, needs_ec2: false },
+    };
+}
+
+/// What is to be known of a mapping without a look at its texts.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 struct Flags {
     by_user_id: bool,
     has_placeholder: bool,
     needs_ec2: bool,
 }
 
-/// There is no record after this one.
-const END: u32 = u32::MAX;
+/// What no look-up needs that finds one mapping with its key.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    /// Where in the arena its head is.
+    at: u32,
+    /// Where that of the next one is that has the same key of the index and counts after it, or [`END`].
+    next: u32,
+    line: u32,
+    column: u32,
+}
 
-const _: () = assert!(size_of::<Record>() <= 48, "a record stays small: there are a hundred thousand of them");
+/// There is no mapping after this one.
+const END: u32 = BEYOND;
+
+const _: () = assert!(size_of::<Record>() + Head::LENGTH <= 32, "they stay small: there are a hundred thousand of them");
 
 /// A mapping of a [`Backend`].
 #[derive(Clone, Copy)]
 pub struct Held<'a> {
     backend: &'a Backend,
-    record: &'a Record,
+    /// The arena from its head on.
+    rest: &'a str,
+    form: &'a Form,
 }
 
 impl fmt::Debug for Held<'_> {
@@ -175,14 +187,14 @@ impl<'a> Held<'a> {
     #[must_use]
     pub fn subject(self) -> Option<Subject<'a>> {
         let named = self.named()?;
-        let id = self.record.flags.by_user_id.then(|| self.user_id());
+        let id = self.form.flags.by_user_id.then(|| self.user_id());
         id.map_or(named, |id| Some(Subject::UserId(UserId::new(id?, named))))
     }
 
     /// Who is named; nobody is where the unique id says it all.
     fn named(self) -> Option<Option<Subject<'a>>> {
         let text = self.subject_text();
-        Some(match self.record.kind {
+        Some(match self.form.kind {
             Kind::Anybody => None,
             Kind::Exact(shape) => Some(Subject::Exact(shape.over(text)?.canonical())),
             Kind::Pattern(shape) => Some(Subject::Pattern(shape.over(text)?)),
@@ -196,42 +208,48 @@ impl<'a> Held<'a> {
     /// The template of the user's name.
     #[must_use]
     pub fn username(self) -> Template<'a> {
-        let start = self.record.start.saturating_add(self.record.subject_length.into());
-        Template::new(self.backend.text(Span { start, length: self.record.username_length }))
+        let start = Head::LENGTH.saturating_add(self.form.subject_length.into());
+        Template::new(part(self.rest, start, Head::username_length(self.rest)))
     }
 
     /// The templates of the user's groups.
     pub fn groups(self) -> impl Clone + ExactSizeIterator<Item = Template<'a>> {
-        let Record { groups, groups_count, .. } = *self.record;
-        let spans = self.backend.groups.get(range(groups, groups_count)).unwrap_or_default();
-        spans.iter().map(move |span| Template::new(self.backend.text(*span)))
+        let arena = &self.backend.arena;
+        let list = Head::groups(self.rest).and_then(|at| arena.get(at..));
+        let count = list.map_or(0, |_| whole(self.form.groups_count));
+        (0..count).map(move |group| {
+            let number = |index: usize| number_at(list?, index);
+            let (start, length) = (number(group.saturating_mul(2)), number(group.saturating_mul(2).saturating_add(1)));
+            Template::new(start.map_or("", |start| part(arena, start, length)))
+        })
     }
 
     /// The unique id that a strict dynamic file compares.
     #[must_use]
     pub fn user_id(self) -> Option<&'a str> {
-        let Record { start, subject_length, username_length, user_id_length: length, .. } = *self.record;
-        let start = start.saturating_add(subject_length.into()).saturating_add(username_length);
-        (length > 0).then(|| self.backend.text(Span { start, length }))
+        let Form { subject_length, user_id_length, .. } = *self.form;
+        let before = Head::LENGTH.saturating_add(subject_length.into());
+        let start = before.saturating_add(Head::username_length(self.rest)?);
+        (user_id_length > 0).then(|| part(self.rest, start, Some(whole(user_id_length))))
     }
 
     /// Where it stands in its document.
     #[must_use]
     pub fn position(self) -> Option<Position> {
-        let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-        (self.record.line > 0).then(|| Position { line: number(self.record.line), column: number(self.record.column) })
+        let Record { line, column, .. } = *self.record()?;
+        (line > 0).then(|| Position { line: whole(line), column: whole(column) })
     }
 
     /// Whether a name or a group wants the private DNS name of an instance.
     #[must_use]
     pub const fn needs_ec2(self) -> bool {
-        self.record.flags.needs_ec2
+        self.form.flags.needs_ec2
     }
 
     /// The user's name with `values` put in.
     pub(super) fn rendered_username(self, values: &Values<'_>) -> Cow<'a, str> {
         let template = self.username();
-        if !self.record.flags.has_placeholder {
+        if !self.form.flags.has_placeholder {
             return Cow::Borrowed(template.as_str());
         }
         let mut out = String::with_capacity(template.as_str().len());
@@ -241,16 +259,26 @@ impl<'a> Held<'a> {
     }
 
     fn subject_text(self) -> &'a str {
-        self.backend.text(Span { start: self.record.start, length: self.record.subject_length.into() })
+        part(self.rest, Head::LENGTH, Some(self.form.subject_length.into()))
+    }
+
+    fn record(self) -> Option<&'a Record> {
+        self.backend.records.get(Head::number(self.rest)?)
     }
 
     fn matches(self, identity: &Identity<'_>) -> bool {
-        self.subject().is_some_and(|subject| subject.matches(identity))
+        match self.form {
+            // There may be a thousand of these, and the other way each were copied from one type into another time and again.
+            Form { kind: Kind::Pattern(shape), flags: Flags { by_user_id: false, .. }, .. } => {
+                shape.over(self.subject_text()).is_some_and(|pattern| pattern.matches(&identity.canonical_arn()))
+            }
+            _ => self.subject().is_some_and(|subject| subject.matches(identity)),
+        }
     }
 
     /// What it is found by.
     fn key(self) -> Option<Key<'a>> {
-        if self.record.flags.by_user_id {
+        if self.form.flags.by_user_id {
             return self.user_id().map(Key::UserId);
         }
         match self.named()?? {
@@ -261,9 +289,24 @@ impl<'a> Held<'a> {
         }
     }
 
+    fn has_key(self, key: &Key<'_>) -> bool {
+        match (key, self.form) {
+            // Most look-ups are for one of these; the other way the ARN would be copied from one type into another time and again.
+            (Key::Exact(key), Form { kind: Kind::Exact(shape), flags: Flags { by_user_id: false, .. }, .. }) => {
+                shape.over(self.subject_text()).is_some_and(|arn| arn.canonical().key() == *key)
+            }
+            _ => self.key().is_some_and(|own| own == *key),
+        }
+    }
+
+    /// Whether it is among the patterns of an account, of which the first counts.
+    fn is_found_as_a_pattern(self) -> bool {
+        matches!(self.form.kind, Kind::Pattern(_)) && !self.form.flags.by_user_id
+    }
+
     /// Whether it is the same mapping of the same backend, not just an equal one.
     pub(super) fn is(self, other: Held<'_>) -> bool {
-        std::ptr::eq(self.record, other.record)
+        std::ptr::eq(self.rest, other.rest)
     }
 }
 
@@ -290,11 +333,12 @@ struct Kinds {
 /// The mappings of one source, whole.
 #[derive(Clone)]
 pub struct Backend {
+    /// Heads and texts of the mappings; behind those of the first that has them its groups, and where in the arena each is.
     arena: String,
+    forms: Vec<Form>,
+    /// In the order in which they count.
     records: Vec<Record>,
-    /// Lists of groups, each different one once.
-    groups: Vec<Span>,
-    /// The first record of each key.
+    /// Where in the arena the first mapping of each key is.
     index: HashTable<u32>,
     kinds: Kinds,
     hash_state: RandomState,
@@ -326,25 +370,24 @@ impl Backend {
         let mut builder = Builder::default();
         builder.records.reserve_exact(mappings.len());
         mappings.iter().for_each(|mapping| builder.add(mapping));
-        let Builder { mut arena, records, mut groups, .. } = builder;
+        let Builder { mut arena, mut forms, records, .. } = builder;
         arena.shrink_to_fit();
-        groups.shrink_to_fit();
-        let (index, hash_state) = (HashTable::new(), RandomState::default());
-        let mut backend = Self { arena, records, groups, index, kinds: Kinds::default(), hash_state, accounts, has_gaps: false };
+        forms.shrink_to_fit();
+        let (index, kinds, hash_state) = (HashTable::new(), Kinds::default(), RandomState::default());
+        let mut backend = Self { arena, forms, records, index, kinds, hash_state, accounts, has_gaps: false };
         backend.build_index();
         backend
     }
 
     fn build_index(&mut self) {
-        let is_pattern = |record: &Record| matches!(record.kind, Kind::Pattern(_)) && !record.flags.by_user_id;
         let (patterns, others): (Vec<_>, Vec<_>) =
-            (0..self.records.len()).partition(|index| self.records.get(*index).is_some_and(is_pattern));
+            self.records.iter().map(|record| record.at).partition(|at| self.at(*at).is_found_as_a_pattern());
         let mut kinds = Kinds::default();
         let mut table = HashTable::with_capacity(self.records.len());
         // Whoever comes to a key last is the first of its chain.
-        for index in others.into_iter().chain(patterns.into_iter().rev()) {
-            let (Some(held), Ok(number)) = (self.held(index), u32::try_from(index)) else { continue };
-            let Some(key) = held.key() else { continue };
+        for at in others.into_iter().chain(patterns.into_iter().rev()) {
+            let held = self.at(at);
+            let (Some(number), Some(key)) = (Head::number(held.rest), held.key()) else { continue };
             match key {
                 Key::UserId(_) => kinds.user_ids = true,
                 Key::Exact(_) => kinds.exact = true,
@@ -352,18 +395,18 @@ impl Backend {
                 Key::Patterns(_) => kinds.patterns = true,
             }
             let hash = self.hash_state.hash_one(key);
-            let next = match table.find_mut(hash, |first| self.has_key(*first, &key)) {
-                Some(first) => std::mem::replace(first, number),
+            let next = match table.find_mut(hash, |first| self.at(*first).has_key(&key)) {
+                Some(first) => std::mem::replace(first, at),
                 None => {
-                    table.insert_unique(hash, number, |other| self.key_of(*other).map_or(0, |key| self.hash_state.hash_one(key)));
+                    table.insert_unique(hash, at, |other| self.hash_of(*other));
                     END
                 }
             };
-            if let Some(record) = self.records.get_mut(index) {
+            if let Some(record) = self.records.get_mut(number) {
                 record.next = next;
             }
         }
-        table.shrink_to(0, |other| self.key_of(*other).map_or(0, |key| self.hash_state.hash_one(key)));
+        table.shrink_to(0, |other| self.hash_of(*other));
         (self.index, self.kinds) = (table, kinds);
     }
 
@@ -382,7 +425,7 @@ impl Backend {
 
     /// Its mappings, in the order in which they count.
     pub fn mappings(&self) -> impl Clone + ExactSizeIterator<Item = Held<'_>> {
-        self.records.iter().map(|record| Held { backend: self, record })
+        self.records.iter().map(|record| self.at(record.at))
     }
 
     /// How many mappings and accounts there are.
@@ -404,127 +447,135 @@ impl Backend {
         let Kinds { user_ids, exact, sso, patterns } = self.kinds;
         let user_id = || self.chain(Key::UserId(identity.user_id())).find(fits);
         // One that has the same key fits.
-        let exact = || exact.then(|| self.chain(Key::Exact(identity.canonical_arn().key())).next()).flatten();
+        let exact = || exact.then(|| self.first(Key::Exact(identity.canonical_arn().key()))).flatten();
         let sso = || sso.then(|| self.chain(Key::Sso(identity.account_id())).find(fits)).flatten();
         let pattern = || patterns.then(|| self.chain(Key::Patterns(identity.account_id())).find(fits)).flatten();
         user_ids.then(user_id).flatten().or_else(exact).or_else(sso).or_else(pattern)
     }
 
-    /// The records with a key, those that count first before the others.
+    /// The mappings with a key, those that count first before the others.
     fn chain(&self, key: Key<'_>) -> impl Iterator<Item = Held<'_>> {
-        let first = self.index.find(self.hash_state.hash_one(key), |first| self.has_key(*first, &key)).copied();
-        let held = |number: u32| usize::try_from(number).ok().and_then(|index| self.held(index));
-        std::iter::successors(first.and_then(held), move |before| held(before.record.next))
+        let after = |before: &Held<'_>| Some(before.record()?.next).filter(|next| *next != END).map(|next| self.at(next));
+        std::iter::successors(self.first(key), after)
     }
 
-    fn held(&self, index: usize) -> Option<Held<'_>> {
-        self.records.get(index).map(|record| Held { backend: self, record })
+    /// The mapping with a key that counts before all others. Nothing is asked for the sake of the others: that would be one more wait for memory.
+    fn first(&self, key: Key<'_>) -> Option<Held<'_>> {
+        let mut first = None;
+        self.index.find(self.hash_state.hash_one(key), |at| {
+            first = Some(self.at(*at)).filter(|held| held.has_key(&key));
+            first.is_some()
+        });
+        first
     }
 
-    fn key_of(&self, number: u32) -> Option<Key<'_>> {
-        usize::try_from(number).ok().and_then(|index| self.held(index))?.key()
+    /// The mapping whose head is there.
+    fn at(&self, at: u32) -> Held<'_> {
+        let rest = self.arena.get(whole(at)..).filter(|_| at != BEYOND).unwrap_or_default();
+        let form = Head::form(rest).and_then(|form| self.forms.get(form)).unwrap_or(Form::UNKNOWN);
+        Held { backend: self, rest, form }
     }
 
-    fn has_key(&self, number: u32, key: &Key<'_>) -> bool {
-        self.key_of(number).is_some_and(|other| other == *key)
-    }
-
-    fn text(&self, span: Span) -> &str {
-        self.arena.get(range(span.start, span.length)).unwrap_or_default()
+    fn hash_of(&self, at: u32) -> u64 {
+        self.at(at).key().map_or(0, |key| self.hash_state.hash_one(key))
     }
 }
 
-fn range(start: u32, length: u32) -> std::ops::Range<usize> {
-    let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    number(start)..number(start).saturating_add(number(length))
+/// A part of an arena.
+fn part(arena: &str, start: usize, length: Option<usize>) -> &str {
+    length.and_then(|length| arena.get(start..start.checked_add(length)?)).unwrap_or_default()
 }
 
 /// What a backend is built from.
 #[derive(Default)]
 struct Builder {
     arena: String,
+    forms: Vec<Form>,
     records: Vec<Record>,
-    groups: Vec<Span>,
-    known_groups: HashMap<String, Span>,
-    known_lists: HashMap<Vec<Span>, u32>,
+    known_forms: HashMap<Form, usize>,
+    /// Where they are.
+    known_groups: HashMap<String, usize>,
+    /// Where they are, by where each of their groups is.
+    known_lists: HashMap<Vec<(usize, usize)>, usize>,
 }
 
 impl Builder {
     fn add(&mut self, mapping: &Mapping) {
         let Names { username, groups, user_id, position } = &mapping.names;
-        let (groups, groups_count) = self.group_list(groups);
-        let start = self.arena.len();
-        let kind = match &mapping.subject {
-            OwnedSubject::Anybody => Kind::Anybody,
-            OwnedSubject::Exact { arn, shape } => {
-                self.arena.push_str(arn);
-                Kind::Exact(*shape)
-            }
-            OwnedSubject::Pattern { arn, shape } => {
-                self.arena.push_str(arn);
-                Kind::Pattern(*shape)
-            }
-            OwnedSubject::Sso { permission_set, account_id, partition } => {
-                self.arena.push_str(permission_set);
-                self.arena.push_str(account_id);
-                Kind::Sso(*partition)
-            }
+        let user_id = user_id.as_deref().unwrap_or_default();
+        let ([subject, subject_rest], kind): ([&str; 2], _) = match &mapping.subject {
+            OwnedSubject::Anybody => (["", ""], Kind::Anybody),
+            OwnedSubject::Exact { arn, shape } => ([arn, ""], Kind::Exact(*shape)),
+            OwnedSubject::Pattern { arn, shape } => ([arn, ""], Kind::Pattern(*shape)),
+            OwnedSubject::Sso { permission_set, account_id, partition } => ([permission_set, account_id], Kind::Sso(*partition)),
         };
-        let subject_length = self.arena.len().saturating_sub(start);
-        self.arena.push_str(username);
-        self.arena.push_str(user_id.as_deref().unwrap_or_default());
         let needs_ec2 = |template: &String| Template::new(template).needs().ec2_private_dns_name;
-        self.records.push(Record {
-            start: small(start),
-            username_length: small(username.len()),
-            user_id_length: small(user_id.as_ref().map_or(0, String::len)),
-            groups,
-            groups_count,
-            next: END,
-            line: position.map_or(0, |position| small(position.line)),
-            column: position.map_or(0, |position| small(position.column)),
+        let form = self.form(Form {
+            groups_count: small(groups.len()),
+            user_id_length: small(user_id.len()),
             // The longest ARN has 2048 bytes, the longest permission set 32.
-            subject_length: u16::try_from(subject_length).unwrap_or(u16::MAX),
+            subject_length: u16::try_from(subject.len().saturating_add(subject_rest.len())).unwrap_or(u16::MAX),
             kind,
             flags: Flags {
                 by_user_id: mapping.by_user_id,
                 has_placeholder: username.contains("{{"),
-                needs_ec2: needs_ec2(username) || mapping.names.groups.iter().any(needs_ec2),
+                needs_ec2: needs_ec2(username) || groups.iter().any(needs_ec2),
             },
         });
+        let (at, number) = (self.arena.len(), self.records.len());
+        let texts = [subject, subject_rest, username, user_id];
+        let texts_length = texts.map(str::len).iter().sum::<usize>();
+        let (groups, new_groups) = self.group_list(groups, at.saturating_add(Head::LENGTH).saturating_add(texts_length));
+        Head { form, username_length: username.len(), groups, number }.write(&mut self.arena);
+        self.arena.extend(texts.into_iter().chain([new_groups.as_str()]));
+        // Whatever ends beyond what can be counted is not there.
+        let at = if small(self.arena.len()) < BEYOND { small(at) } else { BEYOND };
+        let (line, column) = position.map_or((0, 0), |position| (small(position.line), small(position.column)));
+        self.records.push(Record { at, next: END, line, column });
     }
 
-    fn group_list(&mut self, groups: &[String]) -> (u32, u32) {
+    fn form(&mut self, form: Form) -> usize {
+        *self.known_forms.entry(form).or_insert_with(|| {
+            self.forms.push(form);
+            self.forms.len().saturating_sub(1)
+        })
+    }
+
+    /// Where the list of these groups is, and what of it was not there before: that has to be put at `end`.
+    fn group_list(&mut self, groups: &[String], end: usize) -> (usize, String) {
+        let mut new = String::new();
         let mut list = Vec::with_capacity(groups.len());
         for group in groups {
-            let span = match self.known_groups.get(group) {
-                Some(span) => *span,
+            let start = match self.known_groups.get(group) {
+                Some(start) => *start,
                 None => {
-                    let span = Span { start: small(self.arena.len()), length: small(group.len()) };
-                    self.arena.push_str(group);
-                    self.known_groups.insert(group.clone(), span);
-                    span
+                    let start = end.saturating_add(new.len());
+                    new.push_str(group);
+                    self.known_groups.insert(group.clone(), start);
+                    start
                 }
             };
-            list.push(span);
+            list.push((start, group.len()));
         }
-        let count = small(list.len());
-        let first = match self.known_lists.get(&list) {
-            Some(first) => *first,
+        match self.known_lists.get(&list) {
+            Some(at) => (*at, new),
             None => {
-                let first = small(self.groups.len());
-                self.groups.extend_from_slice(&list);
-                self.known_lists.insert(list, first);
-                first
+                let at = end.saturating_add(new.len());
+                list.iter().flat_map(|(start, length)| [start, length]).for_each(|number| write_number(*number, &mut new));
+                self.known_lists.insert(list, at);
+                (at, new)
             }
-        };
-        (first, count)
+        }
     }
 }
 
-/// As it is kept. Whatever is beyond has no text behind it, and matches nobody.
+/// A number as it is kept. None that belongs to a mapping is too big for it: that mapping would end where nothing can be counted.
 fn small(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn whole(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// Permission set and account of what is kept for an SSO role.
@@ -543,6 +594,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::mapping::head::NUMBER_LENGTH;
 
     /// Small worlds, so that much matches much.
     fn any_mapping() -> impl Strategy<Value = Mapping> {
@@ -563,6 +615,78 @@ mod tests {
             let by_user_id = if alone { Mapping::for_user_id(names) } else { Mapping { names, ..mapping.clone() }.by_user_id() };
             by_user_id.unwrap_or(mapping)
         })
+    }
+
+    const ROLE: &str = "arn:aws:iam::123456789012:role/path/Admin";
+
+    fn named(username: &str, groups: &[&str], user_id: Option<&str>, position: Option<Position>) -> Names {
+        Names {
+            username: username.into(),
+            groups: groups.iter().map(|group| (*group).into()).collect(),
+            user_id: user_id.map(Into::into),
+            position,
+        }
+    }
+
+    #[test]
+    fn a_mapping_is_given_back_as_it_was() {
+        let at = |line, column| Some(Position { line, column });
+        let role = |names| Mapping::for_arn(ROLE.into(), false, names).unwrap();
+        let long = "n".repeat(70_000);
+        let mappings = [
+            role(named("jane", &["a", "b"], None, at(3, 9))),
+            role(named("", &[], None, None)),
+            Mapping::for_arn(
+                "arn:aws:iam::123456789012:user/*".into(),
+                true,
+                named("é{{AccountID}}", &["b"], Some("AIDAEXAMPLE"), at(70_000, 1)),
+            )
+            .unwrap(),
+            Mapping::for_sso("Admin".into(), "123456789012".into(), Partition::AwsCn, named(&long, &["b", "a"], None, None)).unwrap(),
+            Mapping::for_user_id(named("x", &["a", "b"], Some("AROAEXAMPLE"), at(1, 300_000_000))).unwrap(),
+            role(named("i", &["{{EC2PrivateDNSName}}", ""], Some("AROAEXAMPLE"), None)).by_user_id().unwrap(),
+        ];
+        let backend = Backend::new(mappings.to_vec(), HashSet::new());
+        assert_eq!(backend.mappings().len(), mappings.len());
+        for (held, mapping) in backend.mappings().zip(&mappings) {
+            let Names { username, groups, user_id, position } = &mapping.names;
+            assert_eq!(held.subject(), mapping.subject());
+            assert_eq!(held.username().as_str(), username);
+            assert!(held.groups().map(|group| group.as_str()).eq(groups.iter()), "{held:?}");
+            assert_eq!(held.user_id(), user_id.as_deref());
+            assert_eq!(held.position(), *position);
+            assert_eq!(held.needs_ec2(), username == "i");
+        }
+    }
+
+    #[test]
+    fn what_mappings_have_in_common_is_kept_once() {
+        let role = |name: &str, groups: &[&str]| {
+            Mapping::for_arn(format!("arn:aws:iam::123456789012:role/{name}"), false, named(name, groups, None, None)).unwrap()
+        };
+        let count = |mappings: &[Mapping]| {
+            let backend = Backend::new(mappings.to_vec(), HashSet::new());
+            (backend.forms.len(), backend.arena.len())
+        };
+        // The role's ARN, its name, and the user's.
+        let own = |name: &str| Head::LENGTH + "arn:aws:iam::123456789012:role/".len() + 2 * name.len();
+        let alike = [role("Ada", &["a"]), role("Bob", &["b"]), role("Eve", &["a"])];
+        assert_eq!(count(&alike), (1, 3 * own("Ada") + "ab".len() + 2 * 2 * NUMBER_LENGTH));
+        let different = [role("Ada", &["a"]), role("Jane", &["a"]), role("Eve", &["a", "a"])];
+        assert_eq!(count(&different), (3, 2 * own("Ada") + own("Jane") + "a".len() + 3 * 2 * NUMBER_LENGTH));
+    }
+
+    #[test]
+    fn a_mapping_that_is_not_in_the_arena_matches_nobody() {
+        let mapping = Mapping::for_arn(ROLE.into(), false, named("jane", &["a"], Some("AROAEXAMPLE"), None)).unwrap();
+        let mut backend = Backend::new(vec![mapping], HashSet::new());
+        let nobody = |held: Held<'_>| held.subject().is_none() && held.username().as_str().is_empty() && held.groups().len() == 0;
+        assert!(nobody(backend.at(BEYOND)) && !nobody(backend.at(0)));
+        backend.arena.truncate(Head::LENGTH + ROLE.len() - 1);
+        assert!(nobody(backend.at(u32::try_from(backend.arena.len()).unwrap())));
+        let arn = "arn:aws:sts::123456789012:assumed-role/Admin/jane";
+        let identity = Identity::check(Partition::Aws, "123456789012", arn, "AROAEXAMPLE:jane").unwrap();
+        assert!(backend.find(&identity).is_none());
     }
 
     proptest! {

@@ -16,6 +16,7 @@ pub mod dynamic_file;
 mod entry;
 pub mod explain;
 pub mod file;
+mod head;
 pub mod lint;
 pub mod manifest;
 pub(crate) mod mode_file;

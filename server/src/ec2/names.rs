@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 
 use super::request::InstanceId;
 
@@ -21,6 +22,10 @@ const UNKNOWN: usize = 1024;
 /// How long. Short, for EC2 may not tell at once of an instance that has just been launched; and as a denial is final for the API server, it is asked for again by the
 /// node itself, seconds later.
 pub(super) const UNKNOWN_TTL: Duration = Duration::from_secs(5);
+
+/// Shards, each with a lock of its own. By itself the cache would take four for each processor, which it counts in the files of the control group; and where there are
+/// many, a shard would hold two or three ids.
+const SHARDS: usize = 4;
 
 /// What is known of an instance.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -43,7 +48,7 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn new() -> Self {
-        Self { names: Cache::new(NAMES), unknown: Cache::new(UNKNOWN) }
+        Self { names: cache(NAMES), unknown: cache(UNKNOWN) }
     }
 
     pub(super) fn get(&self, id: &InstanceId, now: Duration) -> Known {
@@ -72,6 +77,13 @@ impl Names {
     pub(super) fn len(&self) -> usize {
         self.names.len()
     }
+}
+
+/// So many ids at most, and what is kept of each.
+fn cache<V: Clone>(ids: usize) -> Cache<InstanceId, V> {
+    let options = OptionsBuilder::new().estimated_items_capacity(ids).weight_capacity(ids as u64).shards(SHARDS).build();
+    let options = options.expect("capacity and estimate are set, which is all that can be missing");
+    Cache::with_options(options, UnitWeighter, DefaultHashBuilder::default(), DefaultLifecycle::default())
 }
 
 #[cfg(test)]

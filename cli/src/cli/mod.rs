@@ -83,32 +83,51 @@ enum Command {
     Version(version::Version),
 }
 
-/// A line of a command that is started again and again while somebody waits: a server that comes back, and `token` with each call of kubectl.
+/// A line of which some commands are known and no others: those that are started again and again while somebody waits.
 ///
-/// What is here is here in [`Cli`] too, so whoever reads a line by this has read it as it is meant; the flags of all other commands, which take longer to make than a
-/// line takes to read, are not made for it.
+/// What is here is here in [`Cli`] too, so whoever reads a line by this has read it as it is meant. The flags of all commands would take longer to make than the line
+/// to read.
 #[derive(Debug, Parser)]
 #[command(name = "arngate", disable_version_flag = true, args_override_self = true, infer_long_args = false)]
-struct Frequent {
+struct Line<C: Subcommand> {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
-    command: FrequentCommand,
+    command: C,
 }
 
+/// A server as installers start it, which comes back with its node; and `token`, which kubectl calls.
 #[derive(Debug, Subcommand)]
-enum FrequentCommand {
-    Server(Box<server::Server>),
+enum Usual {
+    Server(server::Brief),
     Token(token::Token),
 }
 
-impl From<Frequent> for Cli {
-    fn from(Frequent { global, command }: Frequent) -> Self {
-        let command = match command {
-            FrequentCommand::Server(server) => Command::Server(server),
-            FrequentCommand::Token(token) => Command::Token(token),
-        };
-        Self { global, command: Some(command) }
+/// A server with settings of its own on the line.
+#[derive(Debug, Subcommand)]
+enum Long {
+    Server(Box<server::Server>),
+}
+
+impl From<Usual> for Command {
+    fn from(usual: Usual) -> Self {
+        match usual {
+            Usual::Server(brief) => Self::Server(Box::new(brief.into())),
+            Usual::Token(token) => Self::Token(token),
+        }
+    }
+}
+
+impl From<Long> for Command {
+    fn from(Long::Server(server): Long) -> Self {
+        Self::Server(server)
+    }
+}
+
+impl<C: Subcommand + Into<Command>> Line<C> {
+    fn read(line: impl Iterator<Item = OsString>) -> Option<Cli> {
+        let Self { global, command } = Self::try_parse_from(line).ok()?;
+        Some(Cli { global, command: Some(command.into()) })
     }
 }
 
@@ -191,10 +210,13 @@ fn program_name(called: &OsString) -> &'static str {
 /// What the line says. Errors and help are always those of all commands.
 fn read(program: &'static str, arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let line = || [program.into()].into_iter().chain(arguments.iter().cloned());
-    if let Ok(frequent) = Frequent::try_parse_from(line()) {
-        return Ok(frequent.into());
+    let has = |word: &str| arguments.iter().any(|argument| argument == word);
+    let usual = if has("server") || has("token") { Line::<Usual>::read(line()) } else { None };
+    let long = || if has("server") { Line::<Long>::read(line()) } else { None };
+    match usual.or_else(long) {
+        Some(cli) => Ok(cli),
+        None => Cli::from_arg_matches(&command(program).try_get_matches_from(line())?),
     }
-    Cli::from_arg_matches(&command(program).try_get_matches_from(line())?)
 }
 
 fn command(program: &'static str) -> clap::Command {
@@ -310,6 +332,10 @@ fn print_line(line: &str) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
@@ -338,12 +364,15 @@ mod tests {
                 "--feature-gates=AllAlpha=true server --feature-gates AllBeta=true --reuse-port false",
                 "-l json token -i prod -r a -r b --token-only",
                 "token help server",
+                "server --sts-deadline 4s --port 1 --cache-stale-if-down=false --provers sts --provers offline word",
+                "server --port 1 -- --sts-deadline 4s",
             ],
             [
                 "",
                 "help server",
                 "server --help",
                 "server --prot 1",
+                "server --sts-deadlin 1s",
                 "token -x",
                 "serve",
                 "add token server",
@@ -353,13 +382,61 @@ mod tests {
             ],
         );
         for line in frequent.into_iter().chain(other) {
-            let words = || ["arngate"].into_iter().chain(line.split_whitespace());
-            let told = |cli: Result<Cli, clap::Error>| cli.map_or_else(|error| error.to_string(), |cli| format!("{cli:?}"));
-            let among_all = command("arngate").try_get_matches_from(words()).and_then(|matches| Cli::from_arg_matches(&matches));
-            assert_eq!(told(parse(&format!("arngate {line}"))), told(among_all), "{line}");
-            assert_eq!(Frequent::try_parse_from(words()).is_ok(), frequent.contains(&line), "{line}");
+            let words: Vec<_> = line.split_whitespace().collect();
+            assert_eq!(told(read("arngate", &owned(&words))), among_all(&words), "{line}");
+            let words = || ["arngate"].into_iter().chain(words.iter().copied()).map(OsString::from);
+            let alone = Line::<Usual>::read(words()).or_else(|| Line::<Long>::read(words()));
+            assert_eq!(alone.is_some(), frequent.contains(&line), "{line}");
         }
     }
+
+    fn owned(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(OsString::from).collect()
+    }
+
+    fn told(cli: Result<Cli, clap::Error>) -> String {
+        cli.map_or_else(|error| error.to_string(), |cli| format!("{cli:?}"))
+    }
+
+    /// What the tree of all commands reads.
+    fn among_all(words: &[&str]) -> String {
+        let matches = command("arngate").try_get_matches_from(["arngate".into()].into_iter().chain(owned(words)));
+        told(matches.and_then(|matches| Cli::from_arg_matches(&matches)))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn any_line_is_read_as_it_is_among_all_commands(words in vec(select(&WORDS[..]), 0..7)) {
+            prop_assert_eq!(told(read("arngate", &owned(&words))), among_all(&words));
+        }
+    }
+
+    const WORDS: [&str; 22] = [
+        "server",
+        "server",
+        "token",
+        "add",
+        "help",
+        "word",
+        "--",
+        "-",
+        "-1",
+        "=",
+        "-i",
+        "-c=f",
+        "-v",
+        "--cluster-id",
+        "--port",
+        "--port=1",
+        "--dev",
+        "--kubeconfig-pregenerated",
+        "--sts-deadline",
+        "--arn-patterns=false",
+        "--role",
+        "--token-only",
+    ];
 
     #[test]
     fn reads_the_line_of_kops() {
@@ -369,9 +446,9 @@ mod tests {
         );
         assert_eq!(global.config.as_deref(), Some("/etc/aws-iam-authenticator/config.yaml".as_ref()));
         assert_eq!(global.cluster_id.as_deref(), Some("prod.example.com"));
-        assert_eq!(server.state_dir.as_deref(), Some("/var/aws-iam-authenticator"));
-        assert_eq!(server.kubeconfig_pregenerated, Some(true));
-        assert_eq!(server.backend_mode, ["CRD,MountedFile"]);
+        assert_eq!(server.common.state_dir.as_deref(), Some("/var/aws-iam-authenticator"));
+        assert_eq!(server.common.kubeconfig_pregenerated, Some(true));
+        assert_eq!(server.common.backend_mode, ["CRD,MountedFile"]);
     }
 
     #[test]
@@ -381,17 +458,17 @@ mod tests {
              --generate-kubeconfig=/etc/kubernetes/aws-iam-authenticator/kubeconfig.yaml --kubeconfig-pregenerated=true --partition aws-us-gov",
         );
         assert_eq!(global.cluster_id, None);
-        assert_eq!(server.partition.as_deref(), Some("aws-us-gov"));
-        assert_eq!(server.generate_kubeconfig.as_deref(), Some("/etc/kubernetes/aws-iam-authenticator/kubeconfig.yaml"));
+        assert_eq!(server.common.partition.as_deref(), Some("aws-us-gov"));
+        assert_eq!(server.common.generate_kubeconfig.as_deref(), Some("/etc/kubernetes/aws-iam-authenticator/kubeconfig.yaml"));
     }
 
     #[test]
     fn what_is_not_given_stays_open_for_environment_and_file() {
         let (_, server) = server("arngate server");
-        assert_eq!(server.port, None);
-        assert_eq!(server.kubeconfig_pregenerated, None);
-        assert!(server.backend_mode.is_empty());
-        assert!(!server.dev);
+        assert_eq!(server.common.port, None);
+        assert_eq!(server.common.kubeconfig_pregenerated, None);
+        assert!(server.common.backend_mode.is_empty());
+        assert!(!server.common.dev);
     }
 
     #[test]
@@ -412,7 +489,7 @@ mod tests {
             ("=False", false),
         ] {
             let (_, server) = server(&format!("arngate server --kubeconfig-pregenerated{text}"));
-            assert_eq!(server.kubeconfig_pregenerated, Some(expected), "{text}");
+            assert_eq!(server.common.kubeconfig_pregenerated, Some(expected), "{text}");
         }
         for text in ["=", "=yes", "=tRUE", "=2"] {
             assert!(parse(&format!("arngate server --kubeconfig-pregenerated{text}")).is_err(), "{text}");
@@ -422,21 +499,21 @@ mod tests {
     #[test]
     fn a_boolean_never_takes_the_next_word() {
         let (_, server) = server("arngate server --kubeconfig-pregenerated false");
-        assert_eq!(server.kubeconfig_pregenerated, Some(true));
+        assert_eq!(server.common.kubeconfig_pregenerated, Some(true));
         assert_eq!(server.stray.words, ["false"]);
     }
 
     #[test]
     fn the_last_of_a_repeated_flag_wins_and_lists_grow() {
         let (_, server) = server("arngate server --port 1 --port=2 --backend-mode CRD --backend-mode EKSConfigMap,MountedFile");
-        assert_eq!(server.port.as_deref(), Some("2"));
-        assert_eq!(server.backend_mode, ["CRD", "EKSConfigMap,MountedFile"]);
+        assert_eq!(server.common.port.as_deref(), Some("2"));
+        assert_eq!(server.common.backend_mode, ["CRD", "EKSConfigMap,MountedFile"]);
     }
 
     #[test]
     fn camel_case_flags_are_the_references() {
         let (_, server) = server("arngate server --ec2-describeInstances-qps 7 --ec2-describeInstances-burst=3");
-        let limits = (server.ec2_describe_instances_qps.as_deref(), server.ec2_describe_instances_burst.as_deref());
+        let limits = (server.common.ec2_describe_instances_qps.as_deref(), server.common.ec2_describe_instances_burst.as_deref());
         assert_eq!(limits, (Some("7"), Some("3")));
     }
 

@@ -25,6 +25,32 @@ use crate::client::ec2::Ec2Signer;
 /// Run the webhook that turns tokens into Kubernetes users
 #[derive(Args, Clone, Debug)]
 pub(super) struct Server {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(flatten)]
+    pub(super) own: Own,
+    #[command(flatten)]
+    pub(super) stray: Stray,
+}
+
+/// A line as installers have it, whose servers find the settings of [`Own`] in their file.
+#[derive(Args, Debug)]
+pub(super) struct Brief {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    stray: Stray,
+}
+
+impl From<Brief> for Server {
+    fn from(Brief { common, stray }: Brief) -> Self {
+        Self { common, own: Own::default(), stray }
+    }
+}
+
+/// Settings that the reference has too, and `--dev`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Common {
     /// Try it out: made-up keys and mappings in memory, nothing read or written, no AWS; prints a token and how to use it
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true,
           value_name = "BOOL", value_parser = boolean, action = ArgAction::Set)]
@@ -63,15 +89,10 @@ pub(super) struct Server {
     /// Burst of calls to EC2 DescribeInstances [default: 5]
     #[arg(long = "ec2-describeInstances-burst", value_name = "NUMBER", allow_negative_numbers = true)]
     pub(super) ec2_describe_instances_burst: Option<String>,
-
-    #[command(flatten)]
-    pub(super) own: Own,
-    #[command(flatten)]
-    pub(super) stray: Stray,
 }
 
 /// Settings that the reference does not have.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Settings beyond aws-iam-authenticator")]
 pub(super) struct Own {
     /// Who proves tokens, in order: offline, sts [default: sts, or offline,sts with a bundle]
@@ -193,19 +214,19 @@ pub(super) struct Own {
 impl Server {
     /// What the flags say, for the configuration to judge.
     pub(super) fn overrides(&self, context: &Context) -> Overrides {
-        let (server, own) = (self.clone(), self.own.clone());
+        let (common, own) = (self.common.clone(), self.own.clone());
         Overrides {
-            address: server.address,
-            backend_mode: server.backend_mode,
-            ec2_describe_instances_burst: server.ec2_describe_instances_burst,
-            ec2_describe_instances_qps: server.ec2_describe_instances_qps,
-            generate_kubeconfig: server.generate_kubeconfig,
-            kubeconfig: server.kubeconfig,
-            kubeconfig_pregenerated: server.kubeconfig_pregenerated,
-            master: server.master,
-            partition: server.partition,
-            port: server.port,
-            state_dir: server.state_dir,
+            address: common.address,
+            backend_mode: common.backend_mode,
+            ec2_describe_instances_burst: common.ec2_describe_instances_burst,
+            ec2_describe_instances_qps: common.ec2_describe_instances_qps,
+            generate_kubeconfig: common.generate_kubeconfig,
+            kubeconfig: common.kubeconfig,
+            kubeconfig_pregenerated: common.kubeconfig_pregenerated,
+            master: common.master,
+            partition: common.partition,
+            port: common.port,
+            state_dir: common.state_dir,
             access_log: own.access_log,
             admin_address: own.admin_address,
             arn_patterns: own.arn_patterns,
@@ -275,13 +296,13 @@ impl Server {
 
     /// Starts, and serves until told to stop. What went wrong is a list of lines.
     fn serve(self, context: &Context, log: &Log) -> Result<Drained, Vec<String>> {
-        if self.dev {
+        if self.common.dev {
             self.check_alone(context)?;
             if self.has_more_than_dev_heeds(context) {
                 tracing::warn!("--dev heeds --port, --cluster-id and the log's flags alone; the others are ignored");
             }
             let cluster_id = context.global.cluster_id.as_deref().unwrap_or(dev::CLUSTER_ID);
-            let port = self.port.as_deref().map_or(Ok(DEV_PORT), str::parse).map_err(|_| one("--port: expected 0 to 65535"))?;
+            let port = self.common.port.as_deref().map_or(Ok(DEV_PORT), str::parse).map_err(|_| one("--port: expected 0 to 65535"))?;
             let (service, trial) = Dev::new(cluster_id, port, log.clone()).map_err(one)?.split();
             run_on(None, async {
                 let running = service.bind().await.map_err(one)?;
@@ -320,9 +341,9 @@ impl Server {
     /// Refuses what `--dev` would not heed.
     fn check_alone(&self, context: &Context) -> Result<(), Vec<String>> {
         let refused = [
-            ("--address", self.address.is_some()),
+            ("--address", self.common.address.is_some()),
             ("--config", context.global.config.is_some()),
-            ("--state-dir", self.state_dir.is_some()),
+            ("--state-dir", self.common.state_dir.is_some()),
         ];
         let lines: Vec<_> = refused
             .into_iter()
@@ -334,7 +355,7 @@ impl Server {
 
     /// Whether there are settings that `--dev` does not look at.
     fn has_more_than_dev_heeds(&self, context: &Context) -> bool {
-        let heeded = Overrides { port: self.port.clone(), ..context.overrides() };
+        let heeded = Overrides { port: self.common.port.clone(), ..context.overrides() };
         self.overrides(context) != heeded || !context.global.feature_gates.is_empty()
     }
 }

@@ -45,6 +45,7 @@ pub mod identity;
 pub mod limits;
 pub mod mapping;
 mod param;
+mod percent;
 pub mod presigned;
 pub mod request;
 pub mod sigv4;

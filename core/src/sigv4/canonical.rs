@@ -8,7 +8,8 @@ use sha2::{Digest as _, Sha256};
 use super::feed::feed;
 use super::{Algorithm, SigningKey, hex};
 use crate::endpoint::StsHost;
-use crate::param::{Param, SignedQuery, WriteAscii, write_query};
+use crate::param::{Param, SignedQuery, write_query};
+use crate::percent::WriteAscii;
 use crate::request::{ClusterId, StsRequest};
 use crate::time::AmzDate;
 

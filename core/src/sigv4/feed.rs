@@ -4,7 +4,7 @@ use core::fmt;
 
 use sha2::digest::Update;
 
-use crate::param::WriteAscii;
+use crate::percent::WriteAscii;
 
 /// The digest that `start` makes, fed with all that `write` writes.
 #[inline]

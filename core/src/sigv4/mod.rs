@@ -13,7 +13,7 @@ use core::fmt;
 
 use subtle::ConstantTimeEq as _;
 
-use crate::param::Encoded;
+use crate::percent::Encoded;
 use crate::{Error, StsRequest};
 
 pub use self::canonical::{CanonicalRequest, StringToSign};

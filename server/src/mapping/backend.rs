@@ -371,6 +371,9 @@ impl Backend {
         builder.records.reserve_exact(mappings.len());
         mappings.iter().for_each(|mapping| builder.add(mapping));
         let Builder { mut arena, mut forms, records, .. } = builder;
+        if arena.len() > whole(BEYOND) {
+            tracing::error!(mappings = records.len(), "mappings of one source take more than 256 MiB: the last of them match nobody");
+        }
         arena.shrink_to_fit();
         forms.shrink_to_fit();
         let (index, kinds, hash_state) = (HashTable::new(), Kinds::default(), RandomState::default());

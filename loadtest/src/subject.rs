@@ -157,11 +157,18 @@ impl Subject {
 
 /// The same command, which enters a control group before it becomes what it is.
 ///
-/// The pages of a file count in the group that reads it first, as those of an image do in a container: so the program is copied by the group itself. Those of a program
-/// that somebody has run or built before would be for nothing, and a group that is too small would look as if it were not.
+/// The pages of a file count in the group that reads it first, as those of an image do in a container: so the program, and the libraries that it is loaded with, are copied by the
+/// group itself. Those of a program that somebody has run or built before would be for nothing, and a group that is too small would look as if it were not.
 fn inside(cgroup: &Cgroup, folder: &Path, command: &Command) -> Command {
     let mut entering = Command::new("sh");
-    let script = r#"echo $$ > "$1" && copy=$2 program=$3 && shift 3 && case $program in */*) rm -f -- "$copy" && cp -- "$program" "$copy" && program=$copy; esac && exec "$program" "$@""#;
+    let script = r#"
+        echo $$ > "$1" && copy=$2 program=$3 && shift 3 || exit
+        case $program in */*)
+            rm -rf -- "$copy" "$copy.libraries" && mkdir "$copy.libraries" && cp -- "$program" "$copy" && program=$copy || exit
+            for library in $(ldd "$program" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p'); do cp -- "$library" "$copy.libraries" || exit; done
+            export LD_LIBRARY_PATH="$copy.libraries"
+        esac
+        exec "$program" "$@""#;
     entering.args(["-c", script, "sh"]).arg(cgroup.entrance()).arg(folder.join("program"));
     entering.arg(command.get_program()).args(command.get_args());
     // A cleared environment stays cleared: what it would be found in is what it was given.

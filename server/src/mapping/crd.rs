@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use super::backend::{Backend, Names};
+use super::backend::Backend;
 use super::entry::{self, Entry, Options};
+use super::given::Names;
 use super::source::{Finding, Read};
 use crate::document::{Findings, Place, Text};
 

@@ -10,7 +10,8 @@ use arngate_core::arn::{Arn, check_account_id};
 use arngate_core::arn_pattern::ArnPattern;
 use arngate_core::mapping::{Subject, SubjectError, Template};
 
-use super::backend::{Backend, Mapping, Names};
+use super::backend::Backend;
+use super::given::{Mapping, Names};
 use crate::document::{Field, Findings, Place, Section, Shown, Split, Text};
 
 /// What the reading of mappings depends on.

@@ -1,9 +1,9 @@
 //! The conductor: from a token to a Kubernetes user, without any I/O of its own.
 //!
 //! ```text
-//! token ─► digest ─► identity_cache       a hit: who signed is known, both of its instants are checked again
+//! token ─► keys at hand                   offline, in place, where they come first: what they prove is not kept
+//!       ─► digest ─► identity_cache       a hit: who signed is known, both of its instants are checked again
 //!       ─► core: well-formed, fresh, ours to send?      a refusal stops here, at no cost to anybody
-//!       ─► keys at hand                   offline, in place
 //!       ─► flight ─► Realm::ask           one for each token, in a task of its own: a caller that hangs up changes nothing
 //! identity ─► mapping: the snapshot in force
 //!       ─► answer, while all of it is at hand to borrow
@@ -16,7 +16,7 @@
 use std::sync::Arc;
 
 use arngate_core::arn::CanonicalArn;
-use arngate_core::{Identity, TokenBuffer};
+use arngate_core::{Error, Identity, TokenBuffer};
 
 use crate::clock::Now;
 use crate::cluster::Cluster;
@@ -25,7 +25,7 @@ use crate::flight::{Boarded, Full, Passenger, Waiter};
 use crate::identity_cache::{Digest, Found};
 use crate::mapping::{BackendMode, Mapped, Outcome as LookUp};
 use crate::metrics::Way;
-use crate::prover::{AtHand, Outcome, ProveError, Source, VerifiedIdentity};
+use crate::prover::{AtHand, First, Outcome, ProveError, Source, VerifiedIdentity};
 
 /// Why somebody is not let in.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -149,6 +149,11 @@ impl Question {
         Self::Answered(Identified { way, signer })
     }
 
+    /// No token that anybody is asked about.
+    fn unfit(error: Error) -> Self {
+        Self::answered(Way::Nowhere, Err(ProveError::from(error).into()))
+    }
+
     /// Waits for the answer, if it is not there yet. What was known before is believed if nobody can say, a panic included, and if the token has not ended
     /// meanwhile.
     pub async fn answer(self, cluster: &Cluster) -> Identified {
@@ -176,8 +181,24 @@ impl Question {
 /// To be called within a runtime.
 #[must_use]
 pub fn identify(cluster: &Arc<Cluster>, token: &[u8], now: Now) -> Question {
-    // Before all else: what is proved from here on is kept under this generation or an older one.
-    let digest = cluster.digester.digest(cluster.realm.generation(), token);
+    let realm = &cluster.realm;
+    let mut buffer = TokenBuffer::new();
+    let (checked, client) = match realm.first() {
+        First::Sts(client) => (None, client),
+        First::Keys => {
+            let request = match realm.check(token, &mut buffer, now.unix) {
+                Ok(request) => request,
+                Err(error) => return Question::unfit(error),
+            };
+            match realm.prove_at_hand(&request, now) {
+                // Not kept: to find it would take as long as to prove it.
+                AtHand::Decided(proved) => return Question::answered(Way::AtHand, proved.map(Arc::new).map_err(AuthError::from)),
+                AtHand::Ask(client) => (Some(request), client),
+            }
+        }
+    };
+    // Before anything is looked up: what is proved from here on is kept under this generation or an older one.
+    let digest = cluster.digester.digest(realm.generation(), token);
     let stale = match cluster.identities.get(&digest, now) {
         Found::Fresh(identity) => return Question::answered(Way::Hit, Ok(identity)),
         Found::Stale(identity) => Some(identity),
@@ -189,18 +210,13 @@ pub fn identify(cluster: &Arc<Cluster>, token: &[u8], now: Now) -> Question {
             _ => Question::answered(Way::NegativeHit, Err(error.into())),
         };
     }
-    // Borrowed, and in a block of its own: most of what is wrong with a token is found here, before a task is made for it.
-    let mut buffer = TokenBuffer::new();
-    let request = match cluster.realm.check(token, &mut buffer, now.unix) {
-        Ok(request) => request,
-        Err(error) => return Question::answered(Way::Nowhere, Err(ProveError::from(error).into())),
-    };
-    let client = match cluster.realm.prove_at_hand(&request, now) {
-        AtHand::Decided(proved) => {
-            let kept = proved.map(|identity| keep(cluster, digest, identity));
-            return Question::answered(Way::Miss, kept.map_err(AuthError::from));
-        }
-        AtHand::Ask(client) => client,
+    // Borrowed: most of what is wrong with a token is found here, before a task is made for it.
+    let request = match checked {
+        Some(request) => request,
+        None => match realm.check(token, &mut buffer, now.unix) {
+            Ok(request) => request,
+            Err(error) => return Question::unfit(error),
+        },
     };
     // What the token says of itself; the lanes behind give nobody more than his share of it.
     let is_known = client.known_keys().is_known(request.url().access_key_id().as_str(), now.monotonic);
@@ -210,7 +226,7 @@ pub fn identify(cluster: &Arc<Cluster>, token: &[u8], now: Now) -> Question {
         Found::Stale(_) | Found::Missing => cluster.identities.refusal(&digest, now).map(Err),
     };
     // In a box, which is not copied on its way into a task.
-    let prove = || Box::pin(fly(Arc::clone(cluster), digest, cluster.realm.ask(client, &request, token, now), now));
+    let prove = || Box::pin(fly(Arc::clone(cluster), digest, realm.ask(client, &request, token, now), now));
     match cluster.flights.board(digest, passenger, known, prove) {
         Ok(Boarded::Waiting { waiter, joined }) => Question::Asked { waiter, joined, stale },
         Ok(Boarded::Landed(landed)) => Question::answered(Way::Coalesced, landed.map_err(AuthError::from)),
@@ -228,7 +244,9 @@ async fn fly(cluster: Arc<Cluster>, digest: Digest, proof: impl Future<Output = 
             if let (Source::Sts, Some(keys)) = (identity.source(), cluster.realm.known_keys()) {
                 keys.proved(identity.access_key_id(), is_let_in(&cluster, &identity), now.monotonic);
             }
-            Ok(keep(&cluster, digest, identity))
+            let identity = Arc::new(identity);
+            cluster.identities.insert(digest, Arc::clone(&identity));
+            Ok(identity)
         }
         Err(error) => {
             cluster.identities.failed(digest, &error, cluster.clock.now());
@@ -243,13 +261,6 @@ fn is_let_in(cluster: &Cluster, identity: &VerifiedIdentity) -> bool {
         LookUp::AccountMapped(_) | LookUp::Mapped(_) | LookUp::NeedsEc2 { .. } => true,
         LookUp::NotAnInstance { .. } | LookUp::NotLoaded { .. } | LookUp::NotMapped | LookUp::Reserved { .. } => false,
     }
-}
-
-/// Keeps who signed.
-fn keep(cluster: &Cluster, digest: Digest, identity: VerifiedIdentity) -> Arc<VerifiedIdentity> {
-    let identity = Arc::new(identity);
-    cluster.identities.insert(digest, Arc::clone(&identity));
-    identity
 }
 
 /// What the signer is called, of which `answer` makes what it needs.

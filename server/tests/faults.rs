@@ -360,6 +360,21 @@ async fn a_key_taken_out_of_the_bundle_counts_no_more_for_what_it_has_proved() {
 }
 
 #[tokio::test]
+async fn what_keys_behind_sts_have_proved_is_known_until_there_is_another_bundle() {
+    let fixture = Fixture::start(Setup { bundle_behind_sts: true, sts_unreachable: true, ..Setup::default() }).await;
+    let token = fixture.token(&Credential::example_user());
+    let session = fixture.connect().await;
+    for _ in 0..2 {
+        assert_alice(&session.review(&token).await);
+    }
+    let counted = (fixture.metric("arngate_offline_proofs_total").await, fixture.metric("arngate_cache_hits_total").await);
+    assert_eq!(counted, (1, 1));
+    fixture.keyring().replace(support::bundle_of(&support::stranger()));
+    let reply = session.review(&token).await;
+    assert_eq!((reply.status, reply.arn()), (504, None), "{}", reply.body);
+}
+
+#[tokio::test]
 async fn what_is_proved_under_one_bundle_does_not_count_under_the_next() {
     let fixture = Fixture::start(Setup { bundle: true, ..Setup::default() }).await;
     fixture.keyring().replace(support::bundle_of(&support::stranger()));

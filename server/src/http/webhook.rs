@@ -200,7 +200,7 @@ impl Webhook {
 
     fn count(&self, verdict: &Verdict<'_>) {
         self.metrics.answered(verdict.way);
-        if verdict.way == Way::Miss && verdict.signer.is_some_and(|signer| signer.proof.source() == Source::Offline) {
+        if matches!(verdict.way, Way::AtHand | Way::Miss) && verdict.signer.is_some_and(|signer| signer.proof.source() == Source::Offline) {
             self.metrics.proved_offline();
         }
         match &verdict.user {

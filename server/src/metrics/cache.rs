@@ -10,9 +10,11 @@ use prometheus_client::registry::Registry;
 /// How the question who signed a token was answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Way {
+    /// By a key at hand, before anything else was looked at.
+    AtHand,
     /// It was known.
     Hit,
-    /// It had to be proved.
+    /// It had to be proved, which took asking STS.
     Miss,
     /// It was being proved for another.
     Coalesced,
@@ -70,7 +72,7 @@ impl CacheMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let all = Self::default();
         registry.register("cache_hits", "Requests whose token was known", all.hits.clone());
-        registry.register("cache_misses", "Requests whose token had to be proved", all.misses.clone());
+        registry.register("cache_misses", "Requests whose token had to be proved by STS", all.misses.clone());
         registry.register("cache_negative_hits", "Requests whose token was known to be refused or held back", all.negative_hits.clone());
         registry.register(
             "cache_stale_served",
@@ -95,7 +97,7 @@ impl CacheMetrics {
             Way::Coalesced => &self.coalesced,
             Way::NegativeHit => &self.negative_hits,
             Way::Stale => &self.stale_served,
-            Way::Nowhere => return,
+            Way::AtHand | Way::Nowhere => return,
         }
         .inc();
     }

@@ -4,7 +4,7 @@
 //! derived for the day and the region is at hand ([`offline`]). A [`Chain`] says which of them are tried, in which order; [`Realm`] walks
 //! it, first without waiting ([`Realm::prove_at_hand`]), then, if there is need, by asking ([`Realm::ask`]), and makes a [`VerifiedIdentity`], which nothing else can.
 //!
-//! Called by `authenticate`, once for each token that is not known yet. Left out: caches, coalescing, and what the identity may do.
+//! Called by `authenticate`: for keys with each token, for STS once for each that is not known yet. Left out: caches, coalescing, and what the identity may do.
 
 mod error;
 pub mod offline;
@@ -189,6 +189,15 @@ impl Realm {
         })
     }
 
+    /// Who is tried first.
+    #[must_use]
+    pub fn first(&self) -> First<'_> {
+        match self.chain.provers() {
+            [Prover::Sts(client), ..] => First::Sts(client),
+            _ => First::Keys,
+        }
+    }
+
     /// Proves a token without asking anybody, as far as that leads: by the provers before the one that has to be asked.
     pub fn prove_at_hand(&self, request: &StsRequest<'_>, now: Now) -> AtHand<'_> {
         let mut undecided = None;
@@ -267,6 +276,15 @@ impl Realm {
         let host = request.url().host();
         host.is_global() || host.known_region().is_some() || self.own_region.get() == Some(host.region())
     }
+}
+
+/// Who is tried first.
+#[derive(Clone, Copy, Debug)]
+pub enum First<'c> {
+    /// Keys: [`Realm::prove_at_hand`].
+    Keys,
+    /// STS: [`Realm::ask`].
+    Sts(&'c Client),
 }
 
 /// What can be said of a token without asking anybody.

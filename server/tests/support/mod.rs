@@ -71,6 +71,8 @@ const REGION: &str = "us-east-1";
 /// What a server is like.
 pub struct Setup {
     pub bundle: bool,
+    /// STS is asked first, and the bundle where that cannot say.
+    pub bundle_behind_sts: bool,
     pub sts: bool,
     pub sts_unreachable: bool,
     /// Whoever proves a token by STS panics once it has answered.
@@ -95,6 +97,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             bundle: false,
+            bundle_behind_sts: false,
             sts: true,
             sts_unreachable: false,
             panics: false,
@@ -480,6 +483,9 @@ fn chain(setup: &Setup, fake: &FakeSts, metrics: &Arc<Metrics>, keyring: &Arc<Ke
         };
         let observer: Arc<dyn Observer> = if setup.panics { Arc::clone(panics) as _ } else { Arc::clone(metrics) as _ };
         provers.push(Prover::Sts(Client::new(config, observer).unwrap()));
+    }
+    if setup.bundle_behind_sts {
+        provers.push(Prover::Offline(Arc::clone(keyring)));
     }
     Chain::new(provers).unwrap()
 }

@@ -82,7 +82,7 @@ impl Pool {
         while let Some(mut link) = self.take() {
             match link.ask(request()).await {
                 Ok(response) => return Ok(Answer::new(self, link, response)),
-                // Closed in the very moment: nothing of the request has left.
+                // The peer has closed it while it was kept: nothing of the request has left.
                 Err(error) if error.is_canceled() => {}
                 Err(error) => return Err(NoAnswer::Http(error)),
             }
@@ -94,14 +94,9 @@ impl Pool {
         }
     }
 
-    /// A connection that is kept and still there.
+    /// A connection that is kept. Whether the peer has closed it meanwhile shows when it is asked.
     fn take(&self) -> Option<Box<Link>> {
-        loop {
-            let (_, mut link) = self.lock().links.pop()?;
-            if link.is_ready() {
-                return Some(link);
-            }
-        }
+        self.lock().links.pop().map(|(_, link)| link)
     }
 
     /// Keeps a connection.

@@ -5,6 +5,8 @@
 //! to be decoded, and writes what is asked in one turn at once. RFC 9113 and RFC 7541; push, priorities and CONTINUATION are left out, and an answer that
 //! comes with the latter is an error of its connection.
 
+mod hpack;
+
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -15,6 +17,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
+pub(super) use self::hpack::Head;
 use super::{ANSWER_MAX_BYTES, Answer, Failure};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -52,53 +55,6 @@ mod frame {
 
 /// RFC 9113 section 7: `CANCEL`.
 const CANCEL: u32 = 8;
-
-/// What each request says of itself.
-#[derive(Clone, Debug)]
-pub(super) struct Head {
-    pub(super) authority: String,
-    pub(super) path: String,
-    pub(super) content_type: &'static str,
-    pub(super) accept: &'static str,
-    pub(super) user_agent: &'static str,
-}
-
-impl Head {
-    /// For the first request: everything goes into the peer's table.
-    fn first(&self) -> Vec<u8> {
-        // :method POST, :scheme https; then literals with incremental indexing, their names from the static table.
-        let mut block = vec![0x83, 0x87];
-        for (name, value) in
-            [(1, self.authority.as_str()), (4, &self.path), (31, self.content_type), (19, self.accept), (58, self.user_agent)]
-        {
-            integer(&mut block, 0x40, 6, name);
-            integer(&mut block, 0, 7, value.len());
-            block.extend_from_slice(value.as_bytes());
-        }
-        block
-    }
-
-    /// For all others: from that table, in which the newest entry is number 62.
-    const fn later() -> [u8; 7] {
-        [0x83, 0x87, 0x80 | 66, 0x80 | 65, 0x80 | 64, 0x80 | 63, 0x80 | 62]
-    }
-}
-
-/// RFC 7541 section 5.1.
-fn integer(out: &mut Vec<u8>, flags: u8, prefix_bits: u8, value: usize) {
-    let most = (1_usize << prefix_bits) - 1;
-    if value < most {
-        out.push(flags | value as u8);
-        return;
-    }
-    out.push(flags | most as u8);
-    let mut rest = value - most;
-    while rest >= 128 {
-        out.push(rest as u8 | 128);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
-}
 
 /// Why there is no answer.
 #[derive(Clone, Debug)]
@@ -304,13 +260,11 @@ impl State {
     }
 
     fn write_question(&mut self, id: u32, body: &[u8]) {
-        let mut digits = [0_u8; 20];
-        let digits = decimal(body.len(), &mut digits);
-        // content-length, a literal without indexing: another one for another body.
-        header(&mut self.out, self.block.len() + 3 + digits.len(), frame::HEADERS, frame::END_HEADERS, id);
+        let mut room = [0; hpack::CONTENT_LENGTH_BYTES];
+        let length = hpack::content_length(body.len(), &mut room);
+        header(&mut self.out, self.block.len() + length.len(), frame::HEADERS, frame::END_HEADERS, id);
         self.out.extend_from_slice(&self.block);
-        self.out.extend_from_slice(&[0x0f, 0x0d, digits.len() as u8]);
-        self.out.extend_from_slice(digits);
+        self.out.extend_from_slice(length);
         if self.indexed {
             self.block.clear();
             self.block.extend_from_slice(&Head::later());
@@ -378,7 +332,7 @@ impl State {
                 if let Some(stream) = self.streams.get_mut(&id) {
                     // 1xx comes before the answer, trailers after it.
                     if stream.status < 200 {
-                        stream.status = status_of(payload).ok_or("an answer whose status cannot be read")?;
+                        stream.status = hpack::status_of(payload).ok_or("an answer whose status cannot be read")?;
                     }
                     if flags & frame::END_STREAM != 0 {
                         self.finish(id, None);
@@ -439,7 +393,7 @@ impl State {
                     self.indexed = false;
                     let plain = std::mem::take(&mut self.block);
                     // The same literals, without indexing: of its four bits of prefix the name's number may need more.
-                    self.block = without_indexing(&plain);
+                    self.block = hpack::without_indexing(&plain);
                 }
                 3 => self.max_streams = usize::try_from(value).unwrap_or(usize::MAX).max(1),
                 4 => self.stream_window = value.into(),
@@ -465,32 +419,6 @@ impl State {
     }
 }
 
-/// Literals with incremental indexing (RFC 7541 section 6.2.1) as ones without (6.2.2).
-fn without_indexing(block: &[u8]) -> Vec<u8> {
-    let (fixed, mut rest) = block.split_at(2.min(block.len()));
-    let mut plain = fixed.to_vec();
-    while let [name, length, values @ ..] = rest {
-        let end = usize::from(*length).min(values.len());
-        integer(&mut plain, 0, 4, usize::from(name & 0x3f));
-        integer(&mut plain, 0, 7, end);
-        plain.extend_from_slice(&values[..end]);
-        rest = &values[end..];
-    }
-    plain
-}
-
-fn decimal(mut value: usize, buffer: &mut [u8; 20]) -> &[u8] {
-    let mut place = buffer.len();
-    loop {
-        place -= 1;
-        buffer[place] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            return &buffer[place..];
-        }
-    }
-}
-
 /// Takes off padding; none where there is less than it says.
 fn unpad(flags: u8, payload: &mut &[u8]) -> Option<()> {
     if flags & frame::PADDED != 0 {
@@ -498,44 +426,6 @@ fn unpad(flags: u8, payload: &mut &[u8]) -> Option<()> {
         *payload = payload.get(..payload.len().checked_sub(padding)?)?;
     }
     Some(())
-}
-
-/// `:status`, which comes first. The peer has no table of its own to put it into.
-fn status_of(block: &[u8]) -> Option<u16> {
-    let mut block = block;
-    // An update of the table's size (RFC 7541 section 6.3): to none, as we asked.
-    while let [0x20..=0x3e, rest @ ..] = block {
-        block = rest;
-    }
-    match block {
-        [indexed @ 0x88..=0x8e, ..] => Some([200, 204, 206, 304, 400, 404, 500][usize::from(indexed - 0x88)]),
-        // A literal of any of the three kinds, its name being entry 8 to 14 of the static table.
-        [0x48..=0x4e | 0x08..=0x0e | 0x18..=0x1e, length, value @ ..] => {
-            let value = value.get(..usize::from(length & 0x7f))?;
-            if length & 0x80 == 0 { std::str::from_utf8(value).ok()?.parse().ok() } else { huffman_digits(value) }
-        }
-        _ => None,
-    }
-}
-
-/// RFC 7541 appendix B, of which a status needs the digits: `0` to `2` have five bits, the others six.
-fn huffman_digits(bytes: &[u8]) -> Option<u16> {
-    let bits = bytes.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
-    let mut left = u32::try_from(bytes.len()).ok().filter(|bytes| *bytes <= 3)? * 8;
-    let mut status = 0;
-    for _ in 0..3 {
-        let five = bits >> left.checked_sub(5)? & 31;
-        let digit = if five < 3 {
-            left -= 5;
-            five
-        } else {
-            let six = bits >> left.checked_sub(6)? & 63;
-            left -= 6;
-            six.checked_sub(0b01_1001)?.checked_add(3).filter(|digit| *digit <= 9)?
-        };
-        status = status * 10 + digit as u16;
-    }
-    Some(status)
 }
 
 /// Moves bytes between a connection and its state.
@@ -614,63 +504,5 @@ impl Driver {
             self.read.copy_within(self.filled - left..self.filled, 0);
             self.filled = left;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_the_status_in_all_ways_in_which_it_may_be_written() {
-        for (block, status) in [
-            (&[0x88][..], Some(200)),
-            (&[0x8c, 0x0f], Some(400)),
-            (&[0x8e], Some(500)),
-            (&[0x20, 0x88], Some(200)),
-            (b"\x08\x03503\x5f", Some(503)),
-            (b"\x48\x03429", Some(429)),
-            (b"\x18\x03403", Some(403)),
-            // RFC 7541 appendix C.6.1 and C.6.2.
-            (&[0x48, 0x82, 0x64, 0x02], Some(302)),
-            (&[0x48, 0x83, 0x64, 0x0e, 0xff], Some(307)),
-            (&[0x48, 0x82, 0x64], None),
-            (&[0x40], None),
-            (&[], None),
-        ] {
-            assert_eq!(status_of(block), status, "{block:x?}");
-        }
-    }
-
-    #[test]
-    fn a_table_that_is_too_small_is_not_used() {
-        let head = Head {
-            authority: "localhost:1".into(),
-            path: "/authenticate".into(),
-            content_type: "application/json",
-            accept: "application/json",
-            user_agent: "a",
-        };
-        let plain = without_indexing(&head.first());
-        // No literal with incremental indexing is left: the names' numbers are 1, 4, 31, 19 and 58, with four bits of prefix.
-        assert!(
-            plain.starts_with(b"\x83\x87\x01\x0blocalhost:1\x04\x0d/authenticate\x0f\x10\x10application/json\x0f\x04\x10"),
-            "{plain:x?}"
-        );
-        assert!(plain.ends_with(b"\x0f\x2b\x01a"), "{plain:x?}");
-    }
-
-    #[test]
-    fn writes_numbers_as_rfc_7541_does() {
-        let written = |flags, prefix, value| {
-            let mut out = Vec::new();
-            integer(&mut out, flags, prefix, value);
-            out
-        };
-        assert_eq!(written(0, 5, 10), [10], "appendix C.1.1");
-        assert_eq!(written(0, 5, 1337), [31, 154, 10], "appendix C.1.2");
-        let mut buffer = [0; 20];
-        assert_eq!(decimal(1603, &mut buffer), b"1603");
-        assert_eq!(decimal(0, &mut [0; 20]), b"0");
     }
 }

@@ -1,7 +1,5 @@
 //! Instants as people and Kubernetes write them (RFC 3339), beside the core's `AmzDate`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use arngate_core::UnixSeconds;
 use arngate_core::time::AmzDate;
 use arngate_server::clock::{Clock as _, SystemClock};
@@ -9,15 +7,6 @@ use arngate_server::clock::{Clock as _, SystemClock};
 /// The time now, in whole seconds. Each command reads it once.
 pub(crate) fn now() -> UnixSeconds {
     SystemClock::new().now().unix
-}
-
-/// An instant of the standard library, cut to whole seconds.
-pub(crate) fn from_system_time(time: SystemTime) -> UnixSeconds {
-    let seconds = match time.duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds),
-    };
-    UnixSeconds::new(seconds)
 }
 
 /// Reads `YYYY-MM-DDTHH:MM:SS[.fraction](Z|±HH:MM)`. The fraction is cut off.
@@ -75,6 +64,7 @@ pub(crate) fn format(instant: UnixSeconds) -> String {
 }
 
 /// Reads a day, `YYYY-MM-DD`: its first second in UTC.
+#[cfg(any(feature = "aws-sdk", test))]
 pub(crate) fn parse_day(text: &str) -> Option<UnixSeconds> {
     parse(&format!("{text}T00:00:00Z"))
 }

@@ -73,7 +73,7 @@ pub enum StartError {
     #[error(transparent)]
     Kubeconfig(#[from] KubeconfigError),
     /// A backend mode of which nobody reads the source.
-    #[error("server.backendMode: there is nobody here who reads {0}")]
+    #[error("server.backendMode: {0} is not in this program, which was built without it")]
     NoFollower(BackendMode),
     /// The offline prover has no bundle.
     #[error("server.provers has offline, and there is no server.offline.bundle")]

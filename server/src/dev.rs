@@ -159,17 +159,16 @@ impl std::fmt::Debug for Trial {
 }
 
 impl Trial {
-    /// The text to print once the server listens on `address`; `program` is what the kubeconfig runs. It holds the throw-away secret.
+    /// The text to print once the server listens on `address`; `program` is what a kubeconfig runs for a token, if it makes any. It holds the throw-away secret.
     ///
     /// # Errors
     ///
     /// [`DevError::Clock`].
-    pub fn instructions(&self, address: SocketAddr, program: &str) -> Result<Zeroizing<String>, DevError> {
+    pub fn instructions(&self, address: SocketAddr, program: Option<&str>) -> Result<Zeroizing<String>, DevError> {
         let token = self.token()?;
         // The certificate goes along inside the command, so that there is no file to clean up; a shell with <( ) reads it from there.
         let pem = self.certificate_pem.lines().fold(String::new(), |lines, line| lines + " '" + line + "'");
         let review = format!(r#"{{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{{"token":"{token}"}}}}"#);
-        let program = serde_json::Value::from(program);
         let mut text = Zeroizing::new(String::with_capacity(8 << 10));
         // Writing to a string does not fail.
         let _ = writeln!(
@@ -188,8 +187,12 @@ curl -sS --noproxy '*' --cacert <(printf '%s\n'{pem}) -H 'Content-Type: applicat
 
 Expect "authenticated":true and the user "{USERNAME}" in group "{GROUP}", made of {ARN}.
 Change a character of the token, and expect "authenticated":false with the reason.
-
-A kubeconfig user that signs a new token each time it is needed:
+"#,
+        );
+        if let Some(program) = program {
+            let _ = writeln!(
+                text,
+                r#"A kubeconfig user that signs a new token each time it is needed:
 
 users:
 - name: {USERNAME}
@@ -206,10 +209,12 @@ users:
       - {{name: DEFAULT_ROLE, value: ""}}
       interactiveMode: Never
 "#,
-            cluster_id = serde_json::Value::from(self.cluster_id.as_str()),
-            id = self.key.id,
-            secret = serde_json::Value::from(self.key.secret.as_str()),
-        );
+                program = serde_json::Value::from(program),
+                cluster_id = serde_json::Value::from(self.cluster_id.as_str()),
+                id = self.key.id,
+                secret = serde_json::Value::from(self.key.secret.as_str()),
+            );
+        }
         Ok(text)
     }
 

@@ -14,7 +14,6 @@ use arngate_server::telemetry::escape::Escaped;
 use clap::{ArgAction, Args};
 
 use super::{Context, boolean, complain, escaped};
-use crate::client::credentials::variable;
 
 /// How often it is tried anew where somebody else was faster.
 const TRIES: u32 = 5;
@@ -137,8 +136,8 @@ impl Target {
 
     fn connection(&self, context: &Context) -> anyhow::Result<Connection> {
         let given = self.kubeconfig.clone().filter(|path| !path.as_os_str().is_empty());
-        let home = variable(&context.env, &["HOME", "USERPROFILE"]);
-        let usual = || Access::usual_kubeconfig(variable(&context.env, &["KUBECONFIG"]).as_deref(), home.as_deref().map(Path::new));
+        let home = context.env.first(&["HOME", "USERPROFILE"]);
+        let usual = || Access::usual_kubeconfig(context.env.first(&["KUBECONFIG"]).as_deref(), home.as_deref().map(Path::new));
         let master = self.master_url.clone().filter(|url| !url.is_empty());
         let kubeconfig = given.or_else(usual);
         if kubeconfig.is_none() && master.is_none() {

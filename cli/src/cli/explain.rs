@@ -10,7 +10,6 @@ use anyhow::{Context as _, bail};
 use arngate_core::arn::{Arn, Principal};
 use arngate_core::mapping::Subject;
 use arngate_core::{Identity, Partition};
-use arngate_kubernetes::{Access, Writes};
 use arngate_server::clock::{Clock, SystemClock};
 use arngate_server::config::{self, Loaded, MappingSettings, Overrides};
 use arngate_server::mapping::config_map::AwsAuth;
@@ -70,9 +69,11 @@ pub(super) struct Explain {
     #[arg(long)]
     live: bool,
     /// Kubeconfig for --live
+    #[cfg(feature = "kubernetes")]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig
+    #[cfg(feature = "kubernetes")]
     #[arg(long, value_name = "NAME")]
     kubeconfig_context: Option<String>,
     /// Backend modes in order [default: the configuration file's, else those of the exports]
@@ -225,14 +226,20 @@ impl Explain {
             sources.push((BackendMode::DynamicFile, settings.path.display().to_string()));
             followers.insert(BackendMode::DynamicFile, dynamic_file::follower(settings, options));
         }
-        let access = Access {
-            kubeconfig: self.kubeconfig.clone().or(config.kubernetes.kubeconfig),
-            context: self.kubeconfig_context.clone(),
-            master: config.kubernetes.master,
-            proxy: context.proxy(),
-        };
-        arngate_kubernetes::add_followers(&mut followers, access, options, &clock, Writes::Nothing);
+        #[cfg(feature = "kubernetes")]
+        {
+            let access = arngate_kubernetes::Access {
+                kubeconfig: self.kubeconfig.clone().or(config.kubernetes.kubeconfig),
+                context: self.kubeconfig_context.clone(),
+                master: config.kubernetes.master,
+                proxy: context.proxy(),
+            };
+            arngate_kubernetes::add_followers(&mut followers, access, options, &clock, arngate_kubernetes::Writes::Nothing);
+        }
         let missing: Vec<_> = store.current().missing().collect();
+        if let Some(mode) = missing.iter().find(|mode| !followers.knows(**mode)) {
+            bail!("{mode} is not in this program, which was built without it");
+        }
         for mode in missing.iter().filter(|mode| matches!(mode, BackendMode::EksConfigMap | BackendMode::Crd)) {
             sources.push((*mode, "the cluster".to_owned()));
         }

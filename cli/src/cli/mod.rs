@@ -5,7 +5,9 @@
 //! else the default: that is for `arngate_server::config` to say, which gets flags and environment as texts. clap knows none of the variables,
 //! so that a command reads only those that are its own.
 
+#[cfg(feature = "kubernetes")]
 mod add;
+#[cfg(feature = "kubernetes")]
 mod aws_auth;
 mod completion;
 mod document;
@@ -14,8 +16,10 @@ mod init;
 mod inspect;
 mod keys;
 mod lint;
+#[cfg(feature = "kubernetes")]
 mod remove;
 mod server;
+#[cfg(feature = "aws-sdk")]
 mod token;
 mod verify;
 mod version;
@@ -30,11 +34,10 @@ use arngate_server::document::reader::boolean;
 use arngate_server::prover::sts::ProxySettings;
 use arngate_server::telemetry::escape::Escaped;
 use arngate_server::telemetry::{Format, Level, Log};
-use aws_types::os_shim_internal::Env;
 use clap::builder::OsStringValueParser;
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::client::credentials::variable;
+use crate::env::Env;
 
 /// AWS IAM authentication for Kubernetes: webhook server and client
 #[derive(Debug, Parser)]
@@ -69,6 +72,7 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[cfg(feature = "kubernetes")]
     Add(add::Add),
     Completion(completion::Completion),
     Explain(explain::Explain),
@@ -76,8 +80,10 @@ enum Command {
     Inspect(inspect::Inspect),
     Keys(keys::Keys),
     Lint(lint::LintCommand),
+    #[cfg(feature = "kubernetes")]
     Remove(remove::Remove),
     Server(Box<server::Server>),
+    #[cfg(feature = "aws-sdk")]
     Token(token::Token),
     Verify(verify::Verify),
     Version(version::Version),
@@ -100,6 +106,7 @@ struct Line<C: Subcommand> {
 #[derive(Debug, Subcommand)]
 enum Usual {
     Server(server::Brief),
+    #[cfg(feature = "aws-sdk")]
     Token(token::Token),
 }
 
@@ -113,6 +120,7 @@ impl From<Usual> for Command {
     fn from(usual: Usual) -> Self {
         match usual {
             Usual::Server(brief) => Self::Server(Box::new(brief.into())),
+            #[cfg(feature = "aws-sdk")]
             Usual::Token(token) => Self::Token(token),
         }
     }
@@ -163,7 +171,7 @@ impl Stray {
 }
 
 /// Reads the command line, runs the command, and says how it went.
-pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, env: &Env) -> ExitCode {
+pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, env: Env) -> ExitCode {
     let mut arguments = arguments.into_iter();
     let called = arguments.next().unwrap_or_default();
     let program = program_name(&called);
@@ -175,7 +183,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, env: &Env) -> E
             return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    let mut context = Context { program, global: cli.global, env: env.clone(), log: LogSettings::default() };
+    let mut context = Context { program, global: cli.global, env, log: LogSettings::default() };
     // `inspect` must not depend on the environment.
     let reads_environment = !matches!(cli.command, Some(Command::Inspect(_)));
     let environment = if reads_environment { context.environment() } else { Environment::default() };
@@ -186,6 +194,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, env: &Env) -> E
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         },
+        #[cfg(feature = "kubernetes")]
         Some(Command::Add(command)) => command.run(&context),
         Some(Command::Completion(command)) => command.run(&context),
         Some(Command::Explain(command)) => command.run(&context),
@@ -193,8 +202,10 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, env: &Env) -> E
         Some(Command::Inspect(command)) => command.run(&context),
         Some(Command::Keys(command)) => command.run(&context),
         Some(Command::Lint(command)) => command.run(&context),
+        #[cfg(feature = "kubernetes")]
         Some(Command::Remove(command)) => command.run(&context),
         Some(Command::Server(command)) => command.run(&context),
+        #[cfg(feature = "aws-sdk")]
         Some(Command::Token(command)) => command.run(&context),
         Some(Command::Verify(command)) => command.run(&context),
         Some(Command::Version(command)) => command.run(&context),
@@ -241,7 +252,7 @@ impl Context {
 
     /// The variables that settings know.
     fn environment(&self) -> Environment {
-        let variable = |name| variable(&self.env, &[name]);
+        let variable = |name| self.env.first(&[name]);
         Environment {
             aws_ca_bundle: variable("AWS_CA_BUNDLE"),
             aws_default_region: variable("AWS_DEFAULT_REGION"),
@@ -270,8 +281,8 @@ impl Context {
     /// The proxies of the environment, for calls to STS.
     fn proxy(&self) -> ProxySettings {
         ProxySettings {
-            https: variable(&self.env, &["HTTPS_PROXY", "https_proxy"]).unwrap_or_default(),
-            no: variable(&self.env, &["NO_PROXY", "no_proxy"]).unwrap_or_default(),
+            https: self.env.first(&["HTTPS_PROXY", "https_proxy"]).unwrap_or_default(),
+            no: self.env.first(&["NO_PROXY", "no_proxy"]).unwrap_or_default(),
         }
     }
 
@@ -555,7 +566,7 @@ mod tests {
             let context = Context {
                 program: "arngate",
                 global: parse(&line).unwrap().global,
-                env: Env::from_slice(variables),
+                env: Env::made_up(variables),
                 log: LogSettings::default(),
             };
             context.client_config(&context.overrides()).unwrap().cluster_id
@@ -578,7 +589,7 @@ mod tests {
              --sts-connect-timeout=300ms --sts-max-wait=1s --sts-max-queued=5 --sts-max-known-keys=6 --sts-retry-budget=7% --sts-rate=8 \
              --sts-burst=9 --sts-regions=cn-north-1",
         );
-        let context = Context { program: REFERENCE, global, env: Env::from_slice(&[]), log: LogSettings::default() };
+        let context = Context { program: REFERENCE, global, env: Env::made_up(&[]), log: LogSettings::default() };
         let config = config::load(&server.overrides(&context), &context.environment()).unwrap().value;
         assert_eq!((config.cluster_id.as_str(), config.partition.name()), ("prod", "aws-cn"));
         assert_eq!((config.listen.address.to_string().as_str(), config.listen.port), ("0.0.0.0", 1234));

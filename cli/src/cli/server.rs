@@ -10,17 +10,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arngate_kubernetes::{Access, Writes};
 use arngate_server::app::{self, Service};
-use arngate_server::config::{self, KubernetesSettings, Loaded, Overrides};
+use arngate_server::config::{self, Ec2Settings, KubernetesSettings, Loaded, Overrides};
 use arngate_server::dev::{self, Dev};
 use arngate_server::document::reader::boolean;
+use arngate_server::ec2::Signer;
 use arngate_server::http::serve::Drained;
+use arngate_server::mapping::Options;
 use arngate_server::telemetry::{self, Level, Log, Record};
 use clap::{ArgAction, Args};
 
 use super::{Context, Stray, complain};
-use crate::client::ec2::Ec2Signer;
 
 /// Run the webhook that turns tokens into Kubernetes users
 #[derive(Args, Clone, Debug)]
@@ -308,7 +308,7 @@ impl Server {
                 let running = service.bind().await.map_err(one)?;
                 let address = running.address().map_err(one)?;
                 let stop = app::told_to_stop();
-                let text = trial.instructions(address, &own_path(context)).map_err(one)?;
+                let text = trial.instructions(address, own_path(context).as_deref()).map_err(one)?;
                 std::io::stdout().write_all(text.as_bytes()).map_err(one)?;
                 Ok(running.run(stop).await)
             })
@@ -320,11 +320,11 @@ impl Server {
                 tracing::warn!("{warning}");
             }
             let threads = app::worker_threads(&value);
-            let signer = Arc::new(Ec2Signer::new(value.ec2.role_arn.as_deref(), value.ec2.source_arn.as_deref(), context.env.clone()));
-            let (access, options) = (access(&value.kubernetes, context), value.mappings.options);
+            let signer = signer(&value.ec2, context);
+            let (kubernetes, options) = (value.kubernetes.clone(), value.mappings.options);
             let service = Service::from_config(value, context.proxy(), signer, log.clone());
             let mut service = service.map_err(|error| lines(&error.to_string()))?;
-            arngate_kubernetes::add_followers(&mut service.followers, access, options, &service.clock, Writes::StatusesAndEvents);
+            follow_cluster(&mut service, &kubernetes, options, context);
             run_on(Some(threads), async {
                 let running = service.bind().await.map_err(one)?;
                 if let Some(address) = running.admin_address() {
@@ -360,17 +360,50 @@ impl Server {
     }
 }
 
-/// The cluster whose aws-auth and custom resources are watched.
-fn access(settings: &KubernetesSettings, context: &Context) -> Access {
-    Access { kubeconfig: settings.kubeconfig.clone(), context: None, master: settings.master.clone(), proxy: context.proxy() }
+/// Who signs what EC2 is asked.
+#[cfg(feature = "aws-sdk")]
+fn signer(settings: &Ec2Settings, context: &Context) -> Arc<dyn Signer> {
+    let (role, source) = (settings.role_arn.as_deref(), settings.source_arn.as_deref());
+    Arc::new(crate::client::ec2::Ec2Signer::new(role, source, context.env.clone()))
 }
+
+/// Nobody: credentials are the SDK's to find.
+#[cfg(not(feature = "aws-sdk"))]
+fn signer(_: &Ec2Settings, _: &Context) -> Arc<dyn Signer> {
+    use arngate_server::ec2::{SignError, Signing, Unsigned};
+
+    #[derive(Debug)]
+    struct WithoutSdk;
+
+    impl Signer for WithoutSdk {
+        fn sign(&self, _: Unsigned, _: arngate_core::UnixSeconds) -> Signing<'_> {
+            Box::pin(async { Err(SignError("this program was built without the AWS SDK, which finds them".into())) })
+        }
+    }
+
+    Arc::new(WithoutSdk)
+}
+
+/// Has aws-auth and custom resources watched, in the cluster that the settings name.
+#[cfg(feature = "kubernetes")]
+fn follow_cluster(service: &mut Service, settings: &KubernetesSettings, options: Options, context: &Context) {
+    use arngate_kubernetes::{Access, Writes, add_followers};
+
+    let access = Access { kubeconfig: settings.kubeconfig.clone(), context: None, master: settings.master.clone(), proxy: context.proxy() };
+    add_followers(&mut service.followers, access, options, &service.clock, Writes::StatusesAndEvents);
+}
+
+/// Nothing: a backend mode that lives there is an error when the server starts.
+#[cfg(not(feature = "kubernetes"))]
+fn follow_cluster(_: &mut Service, _: &KubernetesSettings, _: Options, _: &Context) {}
 
 /// The port of `--dev` unless another is asked for: the server's own.
 const DEV_PORT: u16 = 21362;
 
-/// What a kubeconfig runs: this very file, if the system tells.
-fn own_path(context: &Context) -> String {
-    std::env::current_exe().ok().and_then(|path| path.into_os_string().into_string().ok()).unwrap_or_else(|| context.program.to_owned())
+/// What a kubeconfig runs: this very file, if the system tells; nothing where it makes no tokens.
+fn own_path(context: &Context) -> Option<String> {
+    let file = || std::env::current_exe().ok().and_then(|path| path.into_os_string().into_string().ok());
+    cfg!(feature = "aws-sdk").then(|| file().unwrap_or_else(|| context.program.to_owned()))
 }
 
 /// Runs a server to its end on so many threads; none: one for each processor.

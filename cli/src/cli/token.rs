@@ -8,7 +8,7 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use super::{Context, Stray, boolean, complain, escaped, print_line};
-use crate::client::credentials::{self, Request, Role, Session, variable};
+use crate::client::credentials::{self, Request, Role, Session};
 use crate::client::sts::ROLE_SECS;
 use crate::client::{exec_credential, presign};
 use crate::instant;
@@ -97,7 +97,7 @@ fn make(request: &Request, cluster_id: &str, token_only: bool, context: &Context
     let now = instant::now();
     let host = presign::host(&signer.region, signer.endpoint).with_context(|| format!("region {:?}", signer.region))?;
     let token = presign::sign(host, &signer.credentials, cluster_id, now)?;
-    let credentials_end = signer.credentials.expiry().map(instant::from_system_time);
+    let credentials_end = credentials::end(&signer.credentials);
     if let Some(end) = credentials_end.filter(|end| *end <= now) {
         let end = instant::format(end);
         complain(format_args!(
@@ -107,6 +107,6 @@ fn make(request: &Request, cluster_id: &str, token_only: bool, context: &Context
     if token_only {
         return Ok(token);
     }
-    let info = variable(&context.env, &[exec_credential::EXEC_INFO]);
+    let info = context.env.first(&[exec_credential::EXEC_INFO]);
     Ok(Zeroizing::new(exec_credential::format(&token, now, credentials_end, info.as_deref())?))
 }

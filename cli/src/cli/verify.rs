@@ -17,7 +17,6 @@ use arngate_server::telemetry::escape::Escaped;
 use clap::Args;
 
 use super::{Context, Stray, complain, escaped, print_line};
-use crate::client::credentials::variable;
 
 /// Verify a token, and print whose it is
 ///
@@ -90,7 +89,7 @@ impl Verify {
             None => Prover::Sts(sts_client(context)?),
         };
         // The reference asks instance metadata for the region, for seconds where there is none.
-        let own_region = config.region.clone().or_else(|| variable(&context.env, &["AWS_REGION", "AWS_DEFAULT_REGION"]));
+        let own_region = config.region.clone().or_else(|| context.env.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
         let chain = Chain::new(vec![prover])?;
         let realm = Realm::new(cluster_id, config.partition, own_region.as_deref(), DEFAULT_MAX_AHEAD_SECS, chain)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -103,7 +102,7 @@ impl Verify {
 
 /// As the server asks STS: straight, or through the proxy of the environment.
 fn sts_client(context: &Context) -> anyhow::Result<Client> {
-    let ca_files: Vec<_> = variable(&context.env, &["AWS_CA_BUNDLE"]).map(PathBuf::from).into_iter().collect();
+    let ca_files: Vec<_> = context.env.first(&["AWS_CA_BUNDLE"]).map(PathBuf::from).into_iter().collect();
     Ok(Client::new(sts::Config { roots: Roots::load(&ca_files)?, proxy: context.proxy(), ..sts::Config::default() }, Arc::new(()))?)
 }
 

@@ -5,15 +5,18 @@
 //! environment and two files; all else is the AWS SDK's, in [`sts`].
 
 use std::borrow::Cow;
+use std::time::UNIX_EPOCH;
 
 use anyhow::{Context as _, bail};
+use arngate_core::UnixSeconds;
 use aws_config::profile::{Profile, ProfileSet};
 use aws_credential_types::Credentials;
 use aws_runtime::env_config::file::EnvConfigFiles;
-use aws_types::os_shim_internal::{Env, Fs};
+use aws_types::os_shim_internal::Fs;
 
 use super::presign::Endpoint;
 use super::sts;
+use crate::env::Env;
 
 /// Where a region comes from when nobody names one.
 ///
@@ -98,6 +101,15 @@ pub(crate) fn static_keys(env: &Env) -> anyhow::Result<Option<Credentials>> {
     Ok(Settings::read(env, &Fs::real())?.static_keys)
 }
 
+/// When credentials end, if they do, cut to whole seconds.
+pub(crate) fn end(credentials: &Credentials) -> Option<UnixSeconds> {
+    let seconds = match credentials.expiry()?.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds),
+    };
+    Some(UnixSeconds::new(seconds))
+}
+
 impl Settings {
     fn read(env: &Env, fs: &Fs) -> anyhow::Result<Self> {
         let profiles = read_profiles(env, fs)?;
@@ -107,13 +119,13 @@ impl Settings {
             bail!("failed to get shared config profile, {selected}");
         }
         let from_profile = |name| profile.and_then(|profile| profile.get(name)).filter(|value| !value.is_empty());
-        let region = variable(env, &["AWS_REGION", "AWS_DEFAULT_REGION"]).or_else(|| from_profile("region").map(str::to_owned));
-        let ca_bundle = variable(env, &["AWS_CA_BUNDLE"]).or_else(|| from_profile("ca_bundle").map(str::to_owned));
+        let region = env.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]).or_else(|| from_profile("region").map(str::to_owned));
+        let ca_bundle = env.first(&["AWS_CA_BUNDLE"]).or_else(|| from_profile("ca_bundle").map(str::to_owned));
         let endpoint = Endpoint {
             fips: switch(env, "AWS_USE_FIPS_ENDPOINT", from_profile("use_fips_endpoint"))?,
             dual_stack: switch(env, "AWS_USE_DUALSTACK_ENDPOINT", from_profile("use_dualstack_endpoint"))?,
         };
-        let has_web_identity = variable(env, &["AWS_WEB_IDENTITY_TOKEN_FILE"]).is_some();
+        let has_web_identity = env.first(&["AWS_WEB_IDENTITY_TOKEN_FILE"]).is_some();
         let from_env = environment_keys(env);
         let static_keys = if from_env.is_none() && !has_web_identity { profile.and_then(profile_keys) } else { from_env };
         Ok(Self { endpoint, region, ca_bundle, has_web_identity, static_keys, profiles })
@@ -124,21 +136,16 @@ impl Settings {
 fn read_profiles(env: &Env, fs: &Fs) -> anyhow::Result<ProfileSet> {
     // The Go SDK heeds AWS_DEFAULT_PROFILE too, the Rust one does not.
     // And to the latter an empty variable is a profile without a name.
-    let selected = variable(env, &["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]).map_or(Cow::Borrowed("default"), Cow::Owned);
+    let selected = env.first(&["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]).map_or(Cow::Borrowed("default"), Cow::Owned);
     let files = EnvConfigFiles::default();
     // Nothing here waits: the SDK reads files with blocking calls. So this runtime needs neither I/O nor timers nor threads.
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    runtime.block_on(aws_config::profile::load(fs, env, &files, Some(selected))).context("failed to load shared config file")
-}
-
-/// The first of these variables that is set and not empty.
-pub(crate) fn variable(env: &Env, names: &[&str]) -> Option<String> {
-    names.iter().find_map(|name| env.get(name).ok().filter(|value| !value.is_empty()))
+    runtime.block_on(aws_config::profile::load(fs, &env.into(), &files, Some(selected))).context("failed to load shared config file")
 }
 
 /// A setting that is `true` or `false`, in the environment or else in the profile.
 fn switch(env: &Env, name: &str, from_profile: Option<&str>) -> anyhow::Result<bool> {
-    let from_env = variable(env, &[name]);
+    let from_env = env.first(&[name]);
     let Some(value) = from_env.as_deref().or(from_profile) else { return Ok(false) };
     if value.eq_ignore_ascii_case("true") {
         Ok(true)
@@ -153,10 +160,10 @@ fn switch(env: &Env, name: &str, from_profile: Option<&str>) -> anyhow::Result<b
 
 /// Keys in the environment; the second names are the Go SDK's.
 fn environment_keys(env: &Env) -> Option<Credentials> {
-    let access_key_id = variable(env, &["AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY"])?;
-    let secret = variable(env, &["AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY"])?;
+    let access_key_id = env.first(&["AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY"])?;
+    let secret = env.first(&["AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY"])?;
     let mut credentials = Credentials::builder().access_key_id(access_key_id).secret_access_key(secret).provider_name("Environment");
-    credentials.set_session_token(variable(env, &["AWS_SESSION_TOKEN"]));
+    credentials.set_session_token(env.first(&["AWS_SESSION_TOKEN"]));
     Some(credentials.build())
 }
 
@@ -208,7 +215,7 @@ credential_process = /bin/false
     fn read(variables: &[(&str, &str)]) -> anyhow::Result<Settings> {
         let variables: Vec<_> = [("HOME", "/home/test")].into_iter().chain(variables.iter().copied()).collect();
         let fs = Fs::from_slice(&[("/home/test/.aws/config", CONFIG), ("/home/test/.aws/credentials", CREDENTIALS)]);
-        Settings::read(&Env::from_slice(&variables), &fs)
+        Settings::read(&Env::made_up(&variables), &fs)
     }
 
     fn key_and_region(variables: &[(&str, &str)]) -> (Option<String>, Option<String>) {
@@ -287,7 +294,7 @@ credential_process = /bin/false
 
     #[test]
     fn a_machine_without_files_has_no_settings() {
-        let settings = Settings::read(&Env::from_slice(&[("HOME", "/nowhere")]), &Fs::from_slice(&[])).unwrap();
+        let settings = Settings::read(&Env::made_up(&[("HOME", "/nowhere")]), &Fs::from_slice(&[])).unwrap();
         assert!(settings.static_keys.is_none() && settings.region.is_none());
     }
 

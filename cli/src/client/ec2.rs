@@ -9,11 +9,10 @@ use arngate_server::ec2::{CONTENT_TYPE, SignError, Signature, Signer, Signing, U
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use aws_types::os_shim_internal::Env;
 use tokio::sync::Mutex;
 
 use super::credentials::{self, Request, Role, Session};
-use crate::instant;
+use crate::env::Env;
 
 /// How long a role is assumed for, in seconds. upstream: `newEC2Client` in pkg/ec2provider.
 const ROLE_SECS: i32 = 3600;
@@ -48,7 +47,7 @@ struct Held {
 impl Held {
     /// What can be said at `now` without looking for credentials.
     fn answer(&self, now: i64) -> Option<Result<Credentials, SignError>> {
-        let alive = self.credentials.as_ref().filter(|keys| keys.expiry().is_none_or(|end| instant::from_system_time(end).as_i64() > now));
+        let alive = self.credentials.as_ref().filter(|keys| credentials::end(keys).is_none_or(|end| end.as_i64() > now));
         match (alive, &self.failed) {
             (Some(keys), _) if now < self.fresh_until => Some(Ok(keys.clone())),
             (Some(keys), Some((_, until))) if now < *until => Some(Ok(keys.clone())),
@@ -60,7 +59,7 @@ impl Held {
     fn found(&mut self, found: Result<Credentials, SignError>, now: i64) {
         match found {
             Ok(keys) => {
-                let end = keys.expiry().map(|end| instant::from_system_time(end).as_i64());
+                let end = credentials::end(&keys).map(UnixSeconds::as_i64);
                 self.fresh_until = end.map_or_else(|| now.saturating_add(LOOK_AGAIN_SECS), |end| end.saturating_sub(EARLY_SECS));
                 self.credentials = Some(keys);
                 // What is about to end, and cannot be had any newer, is not looked for with each request.

@@ -13,10 +13,11 @@
 //! nothing of their request. [`decide`] is the second half. It does not wait either: where a mapping wants the name of an EC2 instance, which somebody has to be
 //! asked for, it says so ([`Undecided`]), and [`Undecided::decide`] is the way that waits.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arngate_core::arn::CanonicalArn;
-use arngate_core::{Error, Identity, TokenBuffer};
+use arngate_core::{Error, Identity, StsRequest, TokenBuffer};
 
 use crate::clock::Now;
 use crate::cluster::Cluster;
@@ -25,6 +26,7 @@ use crate::flight::{Boarded, Full, Passenger, Waiter};
 use crate::identity_cache::{Digest, Found};
 use crate::mapping::{BackendMode, Mapped, Outcome as LookUp};
 use crate::metrics::Way;
+use crate::prover::sts::Client;
 use crate::prover::{AtHand, First, Outcome, ProveError, Source, VerifiedIdentity};
 
 /// Why somebody is not let in.
@@ -199,17 +201,10 @@ pub fn identify(cluster: &Arc<Cluster>, token: &[u8], now: Now) -> Question {
     };
     // Before anything is looked up: what is proved from here on is kept under this generation or an older one.
     let digest = cluster.digester.digest(realm.generation(), token);
-    let stale = match cluster.identities.get(&digest, now) {
-        Found::Fresh(identity) => return Question::answered(Way::Hit, Ok(identity)),
-        Found::Stale(identity) => Some(identity),
-        Found::Missing => None,
+    let stale = match recall(cluster, &digest, now) {
+        ControlFlow::Break(answered) => return answered,
+        ControlFlow::Continue(stale) => stale,
     };
-    if let Some(error) = cluster.identities.refusal(&digest, now) {
-        return match stale {
-            Some(known) if error.outcome() != Outcome::Refused => Question::answered(Way::Stale, Ok(known)),
-            _ => Question::answered(Way::NegativeHit, Err(error.into())),
-        };
-    }
     // Borrowed: most of what is wrong with a token is found here, before a task is made for it.
     let request = match checked {
         Some(request) => request,
@@ -218,6 +213,33 @@ pub fn identify(cluster: &Arc<Cluster>, token: &[u8], now: Now) -> Question {
             Err(error) => return Question::unfit(error),
         },
     };
+    ask(cluster, client, &request, token, digest, stale, now)
+}
+
+/// What STS has said of a token before; else the question goes on, with who signed it as far as that was known.
+fn recall(cluster: &Cluster, digest: &Digest, now: Now) -> ControlFlow<Question, Option<Arc<VerifiedIdentity>>> {
+    let stale = match cluster.identities.get(digest, now) {
+        Found::Fresh(identity) => return ControlFlow::Break(Question::answered(Way::Hit, Ok(identity))),
+        Found::Stale(identity) => Some(identity),
+        Found::Missing => None,
+    };
+    let Some(error) = cluster.identities.refusal(digest, now) else { return ControlFlow::Continue(stale) };
+    ControlFlow::Break(match stale {
+        Some(known) if error.outcome() != Outcome::Refused => Question::answered(Way::Stale, Ok(known)),
+        _ => Question::answered(Way::NegativeHit, Err(error.into())),
+    })
+}
+
+/// Has STS asked, unless somebody does so already.
+fn ask(
+    cluster: &Arc<Cluster>,
+    client: &Client,
+    request: &StsRequest<'_>,
+    token: &[u8],
+    digest: Digest,
+    stale: Option<Arc<VerifiedIdentity>>,
+    now: Now,
+) -> Question {
     // What the token says of itself; the lanes behind give nobody more than his share of it.
     let is_known = client.known_keys().is_known(request.url().access_key_id().as_str(), now.monotonic);
     let passenger = if is_known { Passenger::Known } else { Passenger::Stranger };
@@ -226,7 +248,7 @@ pub fn identify(cluster: &Arc<Cluster>, token: &[u8], now: Now) -> Question {
         Found::Stale(_) | Found::Missing => cluster.identities.refusal(&digest, now).map(Err),
     };
     // In a box, which is not copied on its way into a task.
-    let prove = || Box::pin(fly(Arc::clone(cluster), digest, realm.ask(client, &request, token, now), now));
+    let prove = || Box::pin(fly(Arc::clone(cluster), digest, cluster.realm.ask(client, request, token, now), now));
     match cluster.flights.board(digest, passenger, known, prove) {
         Ok(Boarded::Waiting { waiter, joined }) => Question::Asked { waiter, joined, stale },
         Ok(Boarded::Landed(landed)) => Question::answered(Way::Coalesced, landed.map_err(AuthError::from)),

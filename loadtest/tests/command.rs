@@ -311,7 +311,7 @@ fn what_cannot_be_done_is_said_in_a_line() {
         (&["run"], "--target <URL>"),
         (&["run", "--target", &ceiling.url, "--ca", ca, "--pid", "4194999"], "there is no process 4194999 whose memory /proc tells"),
         (&["compare", "ceiling", "--scenario", "nonsense"], "there is no scenario nonsense"),
-        (&["scenario", "nonsense"], "there is no scenario nonsense; expected one of hit, cold, unique-sts"),
+        (&["scenario", "nonsense"], "there is no scenario nonsense; expected one of hit, hit-users, cold, unique-sts"),
         (&["scenario", "hit", "--target", "nginx"], "expected arngate=PATH"),
         (&["scenario", "hit", "--target", "arngate=/nowhere/arngate"], "it could not be started: No such file"),
         (&["scenario", "hit", "--target", "command=false"], "it ended at once (exit status: 1)"),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 ///
 /// Whatever the file system says; then nothing is left behind and what was there is as before.
-pub(super) fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
+pub fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let temporary = beside(path)?;
     let written = create(&temporary, mode).and_then(|mut file| {
         file.write_all(contents)?;

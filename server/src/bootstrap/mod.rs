@@ -1,10 +1,10 @@
 //! What must be on the disk before an API server can ask us: certificate, key, webhook kubeconfig.
 //!
-//! `arngate init` and the server's start call this; nothing here is on the path of a request.
+//! `arngate init` and the server's start call this, and whoever writes a file that somebody may be reading calls [`atomic_file`]; nothing here is on the path of a request.
 //!
 //! upstream: `GenerateFiles` in pkg/config/config.go.
 
-mod atomic_file;
+pub mod atomic_file;
 pub mod certs;
 pub mod kubeconfig;
 pub mod x509;

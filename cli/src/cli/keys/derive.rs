@@ -1,12 +1,12 @@
 //! `arngate keys derive`: a bundle from one's own static keys.
 
-use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use arngate_core::UnixSeconds;
 use arngate_core::arn::Arn;
+use arngate_server::bootstrap::atomic_file;
 use arngate_server::prover::offline::{Bundle, DERIVED_DAYS_MAX, Day, Derivation, PrincipalError};
 use aws_credential_types::Credentials;
 use clap::Args;
@@ -94,24 +94,13 @@ impl Derive {
 
 /// Writes a file that nobody else can read, whole or not at all: a server may be watching it.
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let new = path.with_file_name(name);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&new)?;
-    let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        // The reason to tell is the first one.
-        let _ = fs::remove_file(&new);
-    }
-    written
+    atomic_file::replace(path, content, 0o600)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::cli::keys::write_summary;
 

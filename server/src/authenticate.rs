@@ -184,10 +184,12 @@ impl Question {
 #[must_use]
 pub fn identify(cluster: &Arc<Cluster>, token: &[u8], now: Now) -> Question {
     let realm = &cluster.realm;
-    let mut buffer = TokenBuffer::new();
+    // Made where it is wanted: a hit of what STS has said needs none.
+    let mut buffer;
     let (checked, client) = match realm.first() {
         First::Sts(client) => (None, client),
         First::Keys => {
+            buffer = TokenBuffer::new();
             let request = match realm.check(token, &mut buffer, now.unix) {
                 Ok(request) => request,
                 Err(error) => return Question::unfit(error),
@@ -208,10 +210,13 @@ pub fn identify(cluster: &Arc<Cluster>, token: &[u8], now: Now) -> Question {
     // Borrowed: most of what is wrong with a token is found here, before a task is made for it.
     let request = match checked {
         Some(request) => request,
-        None => match realm.check(token, &mut buffer, now.unix) {
-            Ok(request) => request,
-            Err(error) => return Question::unfit(error),
-        },
+        None => {
+            buffer = TokenBuffer::new();
+            match realm.check(token, &mut buffer, now.unix) {
+                Ok(request) => request,
+                Err(error) => return Question::unfit(error),
+            }
+        }
     };
     ask(cluster, client, &request, token, digest, stale, now)
 }

@@ -32,7 +32,7 @@ use crate::http::serve::{self, BindError, Limits, Sharing};
 use crate::http::tls::{AuthoritiesError, Clients, CurrentCert, Tls, TlsError};
 use crate::http::webhook::{AccessLog, Parts, Webhook};
 use crate::identity_cache::{self, NoRandom};
-use crate::mapping::{BackendMode, Followers, Following, Store};
+use crate::mapping::{Followers, Following, NotFollowed, Store};
 use crate::memory::Bounds;
 use crate::metrics::{Levels, Metrics};
 use crate::prover::sts;
@@ -73,8 +73,8 @@ pub enum StartError {
     #[error(transparent)]
     Kubeconfig(#[from] KubeconfigError),
     /// A backend mode of which nobody reads the source.
-    #[error("server.backendMode: {0} is not in this program, which was built without it")]
-    NoFollower(BackendMode),
+    #[error("server.backendMode: {0}")]
+    NotFollowed(#[from] NotFollowed),
     /// The offline prover has no bundle.
     #[error("server.provers has offline, and there is no server.offline.bundle")]
     NoBundle,
@@ -156,9 +156,7 @@ impl Service {
     ///
     /// [`BindError`] where the webhook cannot, [`KubeconfigError`]. A listener for probes that cannot is only warned about.
     pub async fn bind(self) -> Result<Running, StartError> {
-        if let Some(mode) = modes_in_force(&self.mappings).into_iter().find(|mode| !self.followers.knows(*mode)) {
-            return Err(StartError::NoFollower(mode));
-        }
+        self.followers.follow_all(modes_in_force(&self.mappings))?;
         let listener = serve::bind_for(&self.address.to_string(), self.port, self.sharing).await?;
         let port = listener.local_addr().map_or(self.port, |address| address.port());
         if let Some(kubeconfig) = &self.kubeconfig {

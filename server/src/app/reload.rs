@@ -128,10 +128,8 @@ impl ModeFile {
         };
         let (modes, stamp) = mode_file::read(&file, &bytes).map_err(|errors| errors.to_string())?;
         let following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
-        match modes.iter().find(|mode| !following.knows(**mode)) {
-            Some(mode) => Err(format!("{file}: there is nobody here who reads {mode}")),
-            None => Ok((modes, stamp)),
-        }
+        following.followers().follow_all(modes.iter().copied()).map_err(|error| format!("{file}: {error}"))?;
+        Ok((modes, stamp))
     }
 }
 
@@ -330,7 +328,8 @@ server:
         assert_eq!(modes.missing(), [], "it is followed from now on");
         for bad in ["", "CRD", "MountedFile Crd", "MountedFile MountedFile"] {
             modes.write(bad);
-            file.reload().unwrap_err();
+            let why = file.reload().unwrap_err();
+            assert_eq!(why.contains("is not in this program, which was built without it"), bad == "CRD", "{why}");
             assert_eq!((modes_in_force(&modes.store), modes.missing()), (vec![EksConfigMap, MountedFile], vec![]), "{bad}");
         }
         assert_eq!(metric(&modes.metrics, "aws_iam_authenticator_dynamicfile_failures_total"), "4");

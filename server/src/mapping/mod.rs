@@ -36,7 +36,7 @@ pub use entry::{Options, SsoEntries};
 pub(crate) use entry::{account_ids, partition_named};
 pub use given::{Mapping, Names};
 pub use snapshot::{Group, Mapped, Outcome, Slot, Snapshot};
-pub use source::{Finding, Follow, Followers, Following, Read, Reports, Severity};
+pub use source::{Finding, Follow, Followers, Following, NotFollowed, Read, Reports, Severity};
 pub use store::{Draft, Policy, Store};
 
 /// Where mappings come from.

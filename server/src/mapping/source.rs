@@ -201,12 +201,32 @@ impl Followers {
         self.0.insert(mode, Arc::new(move |reports| Box::pin(follow(reports))));
     }
 
-    /// Whether somebody follows the source of a mode, or nobody has to: the configuration file is read by whoever reads the settings.
-    #[must_use]
-    pub fn knows(&self, mode: BackendMode) -> bool {
-        mode == BackendMode::MountedFile || self.0.contains_key(&mode)
+    /// Whether these can all be in force. Nobody has to follow the configuration file: it is read by whoever reads the settings.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFollowed`], for the first that cannot.
+    pub fn follow_all(&self, modes: impl IntoIterator<Item = BackendMode>) -> Result<(), NotFollowed> {
+        let has = |mode| mode == BackendMode::MountedFile || self.0.contains_key(&mode);
+        modes.into_iter().find(|mode| !has(*mode)).map_or(Ok(()), |mode| Err(NotFollowed(mode)))
     }
 }
+
+/// A backend mode of which nobody follows the source.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NotFollowed(pub BackendMode);
+
+impl fmt::Display for NotFollowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(mode) = self;
+        match mode {
+            BackendMode::DynamicFile => write!(f, "the backend mode {mode} needs server.dynamicfilepath"),
+            _ => write!(f, "the backend mode {mode} is not in this program, which was built without it"),
+        }
+    }
+}
+
+impl std::error::Error for NotFollowed {}
 
 /// The sources that are followed now. They are no longer once it is dropped.
 #[derive(Debug)]
@@ -227,10 +247,10 @@ impl Following {
         Self { followers, store, metrics, clock, running: HashMap::new(), mounted: false }
     }
 
-    /// Whether a mode can be in force.
+    /// Who follows.
     #[must_use]
-    pub fn knows(&self, mode: BackendMode) -> bool {
-        self.followers.knows(mode)
+    pub const fn followers(&self) -> &Followers {
+        &self.followers
     }
 
     /// Follows the sources of these modes and no others. To be called within a runtime.

@@ -8,7 +8,7 @@ use crate::config::layer::{list, some};
 use crate::config::settings::MappingSettings;
 use crate::document::reader::boolean;
 use crate::document::{Field, Place, Section, Text};
-use crate::mapping::{BackendMode, Options, Policy, account_ids, backend_mode_named, dynamic_file, file};
+use crate::mapping::{BackendMode, NotFollowed, Options, Policy, account_ids, backend_mode_named, dynamic_file, file};
 
 impl<'a> Reader<'a> {
     pub(super) fn mappings(&self, server: &mut Section<'a>, options: Options) -> MappingSettings {
@@ -59,7 +59,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             if mode == BackendMode::DynamicFile && !has_dynamic_path {
-                self.findings.error(name.place.clone(), "the backend mode DynamicFile needs server.dynamicfilepath");
+                self.findings.error(name.place.clone(), NotFollowed(mode).to_string());
             }
             modes.push(mode);
         }

@@ -5,13 +5,9 @@ mod support;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 
-use arngate_loadtest::clock::Clock;
-use arngate_loadtest::credential::Credential;
-use arngate_loadtest::sts::{Config, FakeSts};
-use support::server::{MAPPINGS, Server, refused, with_sts};
-use support::{arngate, with_keys};
+use support::arngate;
+use support::server::{MAPPINGS, Server, refused};
 
 fn refusal(config: &str, arguments: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -31,38 +27,6 @@ fn serves_until_it_is_told_to_stop() {
     assert_eq!(mode("key.pem"), 0o600);
     assert!(server.log().contains("health checks and metrics are at http://127.0.0.1:"), "{}", server.log());
     assert_eq!(server.stop(), Some(0));
-}
-
-#[test]
-fn a_token_of_ours_logs_in_through_sts_and_through_a_bundle_of_ours() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let alice = Credential::example_user();
-    let config = Config::new(Clock::system()).with_credentials([alice.clone()]);
-    let sts = runtime.block_on(FakeSts::start(config)).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let ca = folder.path().join("ca.pem");
-    fs::write(&ca, sts.ca_pem()).unwrap();
-    let call = || {
-        arngate()
-            .variable("AWS_ACCESS_KEY_ID", alice.access_key_id())
-            .variable("AWS_SECRET_ACCESS_KEY", alice.secret())
-            .variable("AWS_REGION", "eu-west-1")
-    };
-    let token = || call().arguments("token -i prod.example.com --token-only").run().stdout.trim_end().to_owned();
-
-    let by_sts = Server::start(&with_sts("sts.eu-west-1.amazonaws.com", sts.addr(), &ca));
-    let (status, body) = by_sts.review(&token());
-    assert!(status == 200 && body.contains(r#""username":"alice""#), "{body}\n{}", by_sts.log());
-    assert_eq!(sts.calls(), 1);
-
-    let bundle = folder.path().join("keys.yaml");
-    let line = "keys derive --arn arn:aws:iam::123456789012:user/Alice --user-id AIDACKCEVSQ6C2EXAMPLE --region eu-west-1 -o";
-    let derived = call().arguments(line).argument(&bundle).run();
-    assert_eq!(derived.code, 0, "{}", derived.stderr);
-    let by_bundle = Server::start(&format!("{MAPPINGS}  provers: [offline]\n  offline: {{bundle: {}}}\n", bundle.display()));
-    let (status, body) = by_bundle.review(&token());
-    assert!(status == 200 && body.contains(r#""username":"alice""#), "{body}\n{}", by_bundle.log());
-    assert_eq!(sts.calls(), 1, "nobody was asked");
 }
 
 #[test]
@@ -96,6 +60,7 @@ server:
 }
 
 #[test]
+#[cfg(feature = "kubernetes")]
 fn a_cluster_that_is_nowhere_to_be_found_is_told_and_ends_nothing() {
     for mode in ["CRD", "EKSConfigMap"] {
         let server = Server::start(&format!("clusterID: a\nserver: {{backendMode: [{mode}]}}\n"));
@@ -135,36 +100,6 @@ fn a_key_that_does_not_parse_names_its_file() {
     let (code, said) = refused(folder.path(), MAPPINGS, &[]);
     assert_eq!(code, Some(1));
     assert!(said.contains("FOLDER/key.pem"), "{said}");
-}
-
-fn bundle_refusal(bundle: &str, mode: u32) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("keys.yaml");
-    fs::write(&path, bundle).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-    let (code, said) = refused(folder.path(), MAPPINGS, &["--offline-bundle", path_text(&path)]);
-    assert_eq!(code, Some(1), "{said}");
-    said
-}
-
-fn path_text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-#[test]
-fn a_bundle_that_must_not_be_used_is_refused_with_the_reason() {
-    let derive = "keys derive --arn arn:aws:iam::123456789012:user/edge --user-id AIDAEXAMPLE --region eu-west-1";
-    let good = with_keys().arguments(derive).run().stdout;
-    let readable = bundle_refusal(&good, 0o644);
-    assert!(readable.contains("FOLDER/keys.yaml") && readable.contains("others"), "{readable}");
-    let temporary = bundle_refusal(&good.replace("AKIA", "ASIA"), 0o600);
-    assert!(temporary.contains("keys.yaml:") && temporary.contains("ASIA"), "{temporary}");
-    let role = bundle_refusal(&good.replace(":user/edge", ":role/edge"), 0o600);
-    assert!(role.contains("keys.yaml:") && role.contains("role"), "{role}");
-    for said in [readable, temporary, role] {
-        assert_eq!(said.matches("level=fatal").count(), 1, "{said}");
-        assert!(!said.contains("key: "), "{said}");
-    }
 }
 
 #[test]

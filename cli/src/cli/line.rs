@@ -181,6 +181,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "aws-sdk")]
     fn a_frequent_line_is_read_as_it_is_among_all_commands() {
         let (frequent, other) = (
             [
@@ -344,6 +345,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "aws-sdk")]
     fn global_flags_stand_anywhere() {
         for line in [
             "arngate -i prod -c f.yaml -l json -v debug token",

@@ -216,7 +216,7 @@ mod tests {
         let file = folder.path().join("config.yaml");
         std::fs::write(&file, "clusterID: from-file").unwrap();
         let cluster_id = |flags: &str, variables: &[(&str, &str)]| {
-            let line = format!("arngate token --config {} {flags}", file.display());
+            let line = format!("arngate verify --config {} {flags}", file.display());
             let context =
                 Context { program: "arngate", global: said_by(&line).0, env: Env::made_up(variables), log: LogSettings::default() };
             context.client_config(&context.overrides()).unwrap().cluster_id

@@ -4,7 +4,7 @@
 //! token ─► keys at hand                   offline, in place, where they come first: what they prove is not kept
 //!       ─► digest ─► identity_cache       a hit: who signed is known, both of its instants are checked again
 //!       ─► core: well-formed, fresh, ours to send?      a refusal stops here, at no cost to anybody
-//!       ─► flight ─► Realm::ask           one for each token, in a task of its own: a caller that hangs up changes nothing
+//!       ─► flight ─► Realm::ask           one for each token: a caller that hangs up changes nothing
 //! identity ─► mapping: the snapshot in force
 //!       ─► answer, while all of it is at hand to borrow
 //! ```
@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use arngate_core::arn::CanonicalArn;
 use arngate_core::{Error, Identity, StsRequest, TokenBuffer};
+use futures_util::FutureExt as _;
 
 use crate::clock::Now;
 use crate::cluster::Cluster;
@@ -139,8 +140,6 @@ pub enum Question {
     Asked {
         /// The wait for it.
         waiter: Waiter<Landed>,
-        /// Whether another had asked before.
-        joined: bool,
         /// Who signed, as it was known before, to be believed if nobody can say.
         stale: Option<Arc<VerifiedIdentity>>,
     },
@@ -159,11 +158,11 @@ impl Question {
     /// Waits for the answer, if it is not there yet. What was known before is believed if nobody can say, a panic included, and if the token has not ended
     /// meanwhile.
     pub async fn answer(self, cluster: &Cluster) -> Identified {
-        let (waiter, joined, stale) = match self {
+        let (waiter, stale) = match self {
             Self::Answered(identified) => return identified,
-            Self::Asked { waiter, joined, stale } => (waiter, joined, stale),
+            Self::Asked { waiter, stale } => (waiter, stale),
         };
-        let way = if joined { Way::Coalesced } else { Way::Miss };
+        let way = if waiter.has_joined() { Way::Coalesced } else { Way::Miss };
         let error = match waiter.landed().await {
             Some(Ok(identity)) => return Identified { way, signer: Ok(identity) },
             Some(Err(error)) if error.outcome() == Outcome::Refused => return Identified { way, signer: Err(error.into()) },
@@ -252,10 +251,12 @@ fn ask(
         Found::Fresh(identity) => Some(Ok(identity)),
         Found::Stale(_) | Found::Missing => cluster.identities.refusal(&digest, now).map(Err),
     };
-    // In a box, which is not copied on its way into a task.
-    let prove = || Box::pin(fly(Arc::clone(cluster), digest, cluster.realm.ask(client, request, token, now), now));
+    let prove = || {
+        let cluster = Arc::clone(cluster);
+        cluster.realm.ask(client, request, token, now).map(move |proved| keep(&cluster, digest, proved, now))
+    };
     match cluster.flights.board(digest, passenger, known, prove) {
-        Ok(Boarded::Waiting { waiter, joined }) => Question::Asked { waiter, joined, stale },
+        Ok(Boarded::Waiting(waiter)) => Question::Asked { waiter, stale },
         Ok(Boarded::Landed(landed)) => Question::answered(Way::Coalesced, landed.map_err(AuthError::from)),
         Err(full) => match stale {
             Some(known) => Question::answered(Way::Stale, Ok(known)),
@@ -264,12 +265,12 @@ fn ask(
     }
 }
 
-/// A proof from its begin to where its result is kept.
-async fn fly(cluster: Arc<Cluster>, digest: Digest, proof: impl Future<Output = Result<VerifiedIdentity, ProveError>>, now: Now) -> Landed {
-    match proof.await {
+/// Keeps what a proof has come to, for all who ask from now on.
+fn keep(cluster: &Cluster, digest: Digest, proved: Result<VerifiedIdentity, ProveError>, now: Now) -> Landed {
+    match proved {
         Ok(identity) => {
             if let (Source::Sts, Some(keys)) = (identity.source(), cluster.realm.known_keys()) {
-                keys.proved(identity.access_key_id(), is_let_in(&cluster, &identity), now.monotonic);
+                keys.proved(identity.access_key_id(), is_let_in(cluster, &identity), now.monotonic);
             }
             let identity = Arc::new(identity);
             cluster.identities.insert(digest, Arc::clone(&identity));

@@ -1,7 +1,7 @@
 //! One proof at a time for each token, however many wait for it.
 //!
-//! A flight is a task of its own, so that nobody who waits can end it: the first may hang up, or all of them. Who waits keeps the digest's receiver and
-//! nothing else. Flights and waiters are bounded; who finds no place is told so at once.
+//! Whoever begins a flight flies it: most are wanted by nobody else, and need neither a task nor anybody to be told. Nobody can end it, though: if its pilot hangs up, it
+//! goes on in a task of its own. Who joins it keeps the digest's receiver and nothing else. Flights and waiters are bounded; who finds no place is told so at once.
 //!
 //! # Why no token is ever proved twice at a time, and no answer is lost
 //!
@@ -9,16 +9,23 @@
 //!
 //! - *Boarding* looks into the map, and, finding no flight, once more at what is known already, before it puts a flight into the map. A flight makes its
 //!   result known *before* it leaves the map. So whoever finds no flight in the map after one has left finds the result, if it was one to keep.
-//! - *Leaving* is done by a guard inside the task: it runs when the task ends, by whatever end (result, panic, runtime shut down). The sender is dropped
-//!   after the guard, so whoever has boarded gets the result, or learns that there is none; and whoever comes after finds no flight and begins another.
+//! - *Leaving* takes the flight out of the map, with the sender that the first who joined has put there. It is done by the flight when it has its result, which those who
+//!   have joined are then sent, or by a guard inside of it when it ends otherwise (panic, runtime shut down), and the sender is dropped: so whoever has boarded gets the
+//!   result, or learns that there is none; and whoever comes after finds no flight and begins another.
 //!
-//! Nothing is awaited under the lock, and nothing under it can panic but the allocation of a place in the map.
+//! A flight comes to one of these ends, since it is polled until then: by its pilot, or, once that is dropped, by a task. Nothing is awaited under the lock, and nothing
+//! under it can panic but the allocation of a place in the map.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt as _;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::identity_cache::Digest;
@@ -65,28 +72,24 @@ pub enum Full {
     },
 }
 
-type Landing<T> = watch::Receiver<Option<T>>;
+/// Tells those who have joined a flight what it has come to; none where nobody has.
+type Joined<T> = Option<watch::Sender<Option<T>>>;
 
 /// The flights under way. Each comes to a `T`.
 #[derive(Debug)]
 pub struct Flights<T> {
-    under_way: Mutex<HashMap<Digest, Landing<T>, BuildOwnHash>>,
+    under_way: Mutex<HashMap<Digest, Joined<T>, BuildOwnHash>>,
     waiters: Arc<AtomicUsize>,
     limits: Limits,
 }
 
 /// What boarding came to.
 #[derive(Debug)]
-pub enum Boarded<T> {
+pub enum Boarded<T: Send + 'static> {
     /// A flight has ended just before.
     Landed(T),
     /// One is under way, begun by this caller or by another.
-    Waiting {
-        /// The wait for its end.
-        waiter: Waiter<T>,
-        /// Whether another had begun it.
-        joined: bool,
-    },
+    Waiting(Waiter<T>),
 }
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
@@ -118,9 +121,9 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         let mut under_way = self.lock();
         let flights = under_way.len();
         match under_way.entry(digest) {
-            Entry::Occupied(flight) => {
-                let landing = flight.get().clone();
-                Ok(Boarded::Waiting { waiter: Waiter { landing, _place: place }, joined: true })
+            Entry::Occupied(mut flight) => {
+                let landing = flight.get_mut().get_or_insert_with(|| watch::channel(None).0).subscribe();
+                Ok(Boarded::Waiting(Waiter { seat: Seat::Joined(landing), _place: place }))
             }
             Entry::Vacant(free) => {
                 if let Some(result) = known() {
@@ -133,20 +136,16 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
                 if flights >= limit.max(1) {
                     return Err(Full::Flights { limit });
                 }
-                let (sender, landing) = watch::channel(None);
-                free.insert(landing.clone());
+                free.insert(None);
                 drop(under_way);
-                let leave = Leave { flights: Arc::clone(self), digest };
-                let flight = prove();
-                tokio::spawn(async move {
-                    // Declared in this order, they go in the other one: out of the map first, then nobody can board a flight without a result.
-                    let sender = sender;
-                    let leave = leave;
-                    let result = flight.await;
-                    drop(leave);
-                    sender.send_replace(Some(result));
+                let leave = Leave { digest, flights: Some(Arc::clone(self)) };
+                // Not an async block: that would have room for the proof twice, where it is kept and where it is awaited.
+                let flight = prove().map(|result| {
+                    leave.land(&result);
+                    result
                 });
-                Ok(Boarded::Waiting { waiter: Waiter { landing, _place: place }, joined: false })
+                let flight = Box::pin(flight);
+                Ok(Boarded::Waiting(Waiter { seat: Seat::Pilot(Pilot(Some(flight))), _place: place }))
             }
         }
     }
@@ -157,7 +156,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         Counts { flights: self.lock().len(), waiters: self.waiters.load(Ordering::Relaxed) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Landing<T>, BuildOwnHash>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Joined<T>, BuildOwnHash>> {
         // The map is whole at every instant that somebody could panic at.
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -174,18 +173,35 @@ pub struct Counts {
 
 /// Takes a flight out of the map, when it ends or before it has begun.
 struct Leave<T: Clone + Send + Sync + 'static> {
-    flights: Arc<Flights<T>>,
     digest: Digest,
+    /// None once that is done: there may be another flight of that digest by then.
+    flights: Option<Arc<Flights<T>>>,
 }
 
-impl<T: Clone + Send + Sync + 'static> Drop for Leave<T> {
-    fn drop(&mut self) {
-        let mut under_way = self.flights.lock();
-        under_way.remove(&self.digest);
+impl<T: Clone + Send + Sync + 'static> Leave<T> {
+    /// With the flight's result.
+    fn land(mut self, result: &T) {
+        if let Some(joined) = self.leave() {
+            joined.send_replace(Some(result.clone()));
+        }
+    }
+
+    /// Gives those who wait for the result, if there is somebody who has joined.
+    fn leave(&mut self) -> Joined<T> {
+        let flights = self.flights.take()?;
+        let mut under_way = flights.lock();
+        let joined = under_way.remove(&self.digest);
         // After a storm the map would keep the room that it took.
         if under_way.is_empty() && under_way.capacity() > 1024 {
             under_way.shrink_to_fit();
         }
+        joined.flatten()
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Drop for Leave<T> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -207,17 +223,61 @@ impl Drop for Place {
     }
 }
 
-/// Waits for a flight to end. May be dropped at any time; the flight goes on.
+/// Waits for a flight to end. To be awaited or dropped, at any time: without its pilot the flight goes on.
 #[derive(Debug)]
-pub struct Waiter<T> {
-    landing: Landing<T>,
+pub struct Waiter<T: Send + 'static> {
+    seat: Seat<T>,
     _place: Place,
 }
 
-impl<T: Clone> Waiter<T> {
+#[derive(Debug)]
+enum Seat<T: Send + 'static> {
+    /// Of whoever has begun the flight.
+    Pilot(Pilot<T>),
+    /// Of all others.
+    Joined(watch::Receiver<Option<T>>),
+}
+
+impl<T: Clone + Send + 'static> Waiter<T> {
+    /// Whether another had begun the flight.
+    pub const fn has_joined(&self) -> bool {
+        matches!(self.seat, Seat::Joined(_))
+    }
+
     /// The flight's result; none where it panicked.
     pub async fn landed(mut self) -> Option<T> {
-        self.landing.wait_for(Option::is_some).await.ok().and_then(|result| result.clone())
+        match &mut self.seat {
+            Seat::Pilot(pilot) => pilot.fly().await,
+            Seat::Joined(landing) => landing.wait_for(Option::is_some).await.ok().and_then(|result| result.clone()),
+        }
+    }
+}
+
+/// Has a flight in hand; none once it has ended.
+struct Pilot<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+
+impl<T: Send + 'static> Pilot<T> {
+    async fn fly(&mut self) -> Option<T> {
+        let flight = self.0.as_mut()?;
+        let result = AssertUnwindSafe(flight).catch_unwind().await;
+        // A panic has left it as it was; with this it leaves the map.
+        self.0 = None;
+        result.ok()
+    }
+}
+
+impl<T: Send + 'static> Drop for Pilot<T> {
+    /// Without a runtime there is nobody to fly it, and it ends.
+    fn drop(&mut self) {
+        if let (Some(flight), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(flight);
+        }
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Pilot<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pilot").field("has_landed", &self.0.is_none()).finish()
     }
 }
 
@@ -256,7 +316,7 @@ mod tests {
 
         fn wait(&self, token: &str, gate: impl Future<Output = u32> + Send + 'static) -> Waiter<u32> {
             match self.board(token, Passenger::Known, gate).unwrap() {
-                Boarded::Waiting { waiter, .. } => waiter,
+                Boarded::Waiting(waiter) => waiter,
                 Boarded::Landed(_) => panic!("nothing is known"),
             }
         }
@@ -323,6 +383,17 @@ mod tests {
         assert_eq!(trial.wait("t", async { 8 }).landed().await, Some(8));
     }
 
+    #[test]
+    fn a_flight_without_a_runtime_ends_with_its_pilot() {
+        let trial = Trial::new(8, 1000);
+        let (pilot, joined) = (trial.wait("t", std::future::pending()), trial.wait("t", async { unreachable!() }));
+        assert!(!pilot.has_joined() && joined.has_joined());
+        drop(pilot);
+        assert_eq!(joined.landed().now_or_never(), Some(None));
+        assert_eq!(trial.flights.counts(), Counts::default());
+        assert_eq!(trial.wait("t", async { 8 }).landed().now_or_never(), Some(Some(8)));
+    }
+
     #[tokio::test]
     async fn what_became_known_meanwhile_begins_no_flight() {
         let trial = Trial::new(8, 1000);
@@ -379,7 +450,7 @@ mod tests {
                 };
                 match flights.board(digest, Passenger::Known, look, prove).unwrap() {
                     Boarded::Landed(found) => found,
-                    Boarded::Waiting { waiter, .. } => waiter.landed().await.unwrap(),
+                    Boarded::Waiting(waiter) => waiter.landed().await.unwrap(),
                 }
             }
         };

@@ -66,6 +66,11 @@ impl Pool {
         Self { name: name.into(), connector, most, idle: Mutex::default() }
     }
 
+    /// The host's name.
+    pub(crate) fn host(&self) -> &str {
+        &self.name
+    }
+
     /// Connections that are there, kept or in use.
     pub(crate) fn open(&self) -> usize {
         self.connector.open()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -94,12 +95,11 @@ impl<H: Handler> Connection<H> {
         let (peer, handler, place, limits) = (self.peer, self.handler.clone(), Arc::clone(&self.place), self.limits);
         let service = service_fn(move |request| {
             let in_flight = place.begin_request();
-            let answer = handler.handle(peer, request);
-            async move {
-                let answer = answer.await;
+            // Not an async block: that would have room for the request's future twice, where it is kept and where it is awaited.
+            handler.handle(peer, request).map(move |answer| {
                 drop(in_flight);
                 Ok::<_, std::convert::Infallible>(answer)
-            }
+            })
         });
         match protocol {
             Protocol::Http1 => {
@@ -227,7 +227,6 @@ fn http2(limits: &Limits) -> http2::Builder<AtOnce> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::super::bind;

@@ -203,9 +203,8 @@ impl Client {
 
 /// A question, ready to be sent as often as it takes.
 struct Call {
-    name: Box<str>,
+    host: Arc<Host>,
     target: Uri,
-    host: HeaderValue,
     cluster_id: HeaderValue,
     region: StsRegion,
     only_by_shape: bool,
@@ -221,7 +220,7 @@ impl Call {
         let mut request = Request::new(Full::default());
         *request.uri_mut() = self.target.clone();
         let headers = request.headers_mut();
-        headers.insert(HOST, self.host.clone());
+        headers.insert(HOST, self.host.header.clone());
         headers.insert(HeaderName::from_static(CLUSTER_ID_HEADER), self.cluster_id.clone());
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("arngate/", env!("CARGO_PKG_VERSION"))));
@@ -238,18 +237,19 @@ impl Shared {
         if self.regions.as_ref().is_some_and(|regions| !regions.iter().any(|allowed| allowed == region.region())) {
             return Err(Failure::Region);
         }
-        let key = self.known.hash(url.access_key_id().as_str());
+        let (began, key) = (Instant::now(), self.known.hash(url.access_key_id().as_str()));
+        let is_known = self.known.is_known_hash(key, now.monotonic);
+        let only_by_shape = !self.knows(name, &region);
         Ok(Call {
             target: Uri::from_maybe_shared(format!("/?{}", url.query())).map_err(|_| unfit("token's URL"))?,
-            host: HeaderValue::from_str(name).map_err(|_| unfit("token's host"))?,
             cluster_id: HeaderValue::from_str(request.cluster_id().as_str()).map_err(|_| unfit("cluster id"))?,
+            host: self.host(Visit { name, only_by_shape, is_known }, began)?,
             region: StsRegion::of(&region),
-            only_by_shape: !self.knows(name, &region),
-            name: name.into(),
-            lane: if self.known.is_known_hash(key, now.monotonic) { Lane::Known } else { Lane::Other },
+            only_by_shape,
+            lane: if is_known { Lane::Known } else { Lane::Other },
             key,
             now,
-            began: Instant::now(),
+            began,
         })
     }
 
@@ -264,38 +264,36 @@ impl Shared {
 
     async fn ask(&self, call: &Call) -> Result<CallerIdentity, Failure> {
         let deadline = call.began + self.deadline;
-        let host = self.host(call)?;
+        let host = &call.host;
         // Before it takes a place from somebody who can be helped.
         host.check(call.began).map_err(shut)?;
-        let _places = self.places(&host, call).await.inspect_err(|_| self.observer.lane_refused(call.lane))?;
+        let _places = self.places(host, call).await.inspect_err(|_| self.observer.lane_refused(call.lane))?;
         host.budget().deposit();
         let admitted = host.admit().map_err(shut)?;
         // A probe is one attempt: it is there to find out, not to have its way.
         let may_be_tried_again = !admitted.is_probe();
-        let first = self.attempt(&host, admitted, call, deadline).await;
+        let first = self.attempt(host, admitted, call, deadline).await;
         if first.as_ref().err().is_some_and(Failure::is_worth_a_retry)
             && may_be_tried_again
-            && let Some(admitted) = self.retry(&host, deadline).await
+            && let Some(admitted) = self.retry(host, deadline).await
         {
-            return self.attempt(&host, admitted, call, deadline).await;
+            return self.attempt(host, admitted, call, deadline).await;
         }
         first
     }
 
     /// What we keep of the host.
-    fn host(&self, call: &Call) -> Result<Arc<Host>, Failure> {
+    fn host(&self, visit: Visit<'_>, now: Instant) -> Result<Arc<Host>, Failure> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = &call.name;
         let make = || {
             let most = self.max_in_flight;
             // As many as there can be: who comes here has passed the gate over all hosts.
             let bounds = Bounds { places: most, places_of_lane: most, queue_of_lane: most };
             let gate = Gate::new(self.start, bounds, None);
-            let pool = Pool::new(name, self.connector.for_host(call.only_by_shape), most);
+            let pool = Pool::new(visit.name, self.connector.for_host(visit.only_by_shape), most);
             Arc::new(Host::new(self.start, gate, pool, self.retry_percent))
         };
-        let visit = Visit { name, only_by_shape: call.only_by_shape, is_known: call.lane == Lane::Known };
-        let host = hosts.host(visit, call.began - self.start, make).map_err(|TooManyNewcomers| {
+        let host = hosts.host(visit, now - self.start, make).map_err(|TooManyNewcomers| {
             self.observer.new_host_refused();
             Failure::Overloaded(Overload::NewHosts)
         })?;
@@ -356,7 +354,7 @@ impl Shared {
             self.compare_clocks(&date, call, ended);
         }
         if admitted.report(verdict(&answer, call), ended) {
-            tracing::warn!(host = &*call.name, "STS does not answer there; it is not asked for some seconds");
+            tracing::warn!(host = host.pool.host(), "STS does not answer there; it is not asked for some seconds");
         }
         answer
     }

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hyper::header::HeaderValue;
 use tokio::time::Instant;
 
 use super::breaker::{Admission, Breaker, BreakerState, Refusal, Verdict};
@@ -25,6 +26,8 @@ pub(super) const NEWCOMER_SPAN: Duration = Duration::from_secs(60);
 /// A host of STS.
 pub(super) struct Host {
     start: Instant,
+    /// Its name, as calls have it in their head.
+    pub(super) header: HeaderValue,
     /// Places for calls to this host.
     pub(super) gate: Gate,
     pub(super) pool: Arc<Pool>,
@@ -34,7 +37,9 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new(start: Instant, gate: Gate, pool: Pool, retry_percent: u32) -> Self {
-        Self { start, gate, pool: Arc::new(pool), breaker: Mutex::new(Breaker::new()), budget: Mutex::new(RetryBudget::new(retry_percent)) }
+        let header = HeaderValue::from_str(pool.host()).expect("the name of a host is letters, digits, dots and dashes");
+        let (breaker, budget) = (Mutex::new(Breaker::new()), Mutex::new(RetryBudget::new(retry_percent)));
+        Self { start, header, gate, pool: Arc::new(pool), breaker, budget }
     }
 
     /// Whether it would be asked at `now`.

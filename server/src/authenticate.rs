@@ -21,7 +21,7 @@ use arngate_core::{Error, Identity, StsRequest, TokenBuffer};
 use futures_util::FutureExt as _;
 
 use crate::clock::Now;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Landed};
 use crate::ec2;
 use crate::flight::{Boarded, Full, Passenger, Waiter};
 use crate::identity_cache::{Digest, Found};
@@ -120,9 +120,6 @@ impl<'a> Verdict<'a> {
         self.signer.filter(|_| !self.scrubbed)
     }
 }
-
-/// What a flight comes to.
-pub type Landed = Result<Arc<VerifiedIdentity>, ProveError>;
 
 /// Who signed, or why that is not known; and how that was found out.
 #[derive(Debug)]

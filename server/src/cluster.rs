@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
 
-use crate::authenticate::Landed;
 use crate::clock::Clock;
 use crate::ec2;
 use crate::flight::{Flights, Limits};
 use crate::identity_cache::{Digester, IdentityCache, NoRandom, Settings};
 use crate::mapping::Store;
 use crate::metrics::{Level, Levels};
-use crate::prover::Realm;
+use crate::prover::{ProveError, Realm, VerifiedIdentity};
+
+/// What a flight comes to.
+pub type Landed = Result<Arc<VerifiedIdentity>, ProveError>;
 
 /// Who proves tokens for a cluster, who is known there, and how identities are mapped.
 #[derive(Debug)]

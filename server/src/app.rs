@@ -156,7 +156,7 @@ impl Service {
     ///
     /// [`BindError`] where the webhook cannot, [`KubeconfigError`]. A listener for probes that cannot is only warned about.
     pub async fn bind(self) -> Result<Running, StartError> {
-        self.followers.follow_all(modes_in_force(&self.mappings))?;
+        self.followers.check(modes_in_force(&self.mappings))?;
         let listener = serve::bind_for(&self.address.to_string(), self.port, self.sharing).await?;
         let port = listener.local_addr().map_or(self.port, |address| address.port());
         if let Some(kubeconfig) = &self.kubeconfig {

@@ -237,7 +237,7 @@ impl Explain {
             arngate_kubernetes::add_followers(&mut followers, access, options, &clock, arngate_kubernetes::Writes::Nothing);
         }
         let missing: Vec<_> = store.current().missing().collect();
-        followers.follow_all(missing.iter().copied())?;
+        followers.check(missing.iter().copied())?;
         for mode in missing.iter().filter(|mode| matches!(mode, BackendMode::EksConfigMap | BackendMode::Crd)) {
             sources.push((*mode, "the cluster".to_owned()));
         }

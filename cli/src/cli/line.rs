@@ -157,18 +157,18 @@ pub(super) fn command(program: &'static str) -> clap::Command {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::sample::select;
 
     use super::*;
 
-    fn parse(line: &str) -> Result<Cli, clap::Error> {
+    pub(in crate::cli) fn parse(line: &str) -> Result<Cli, clap::Error> {
         read("arngate", &line.split_whitespace().skip(1).map(OsString::from).collect::<Vec<_>>())
     }
 
-    fn server(line: &str) -> (Global, server::Server) {
+    pub(in crate::cli) fn server(line: &str) -> (Global, server::Server) {
         match parse(line).unwrap() {
             Cli { global, command: Some(Command::Server(server)) } => (global, *server),
             other => panic!("{other:?}"),

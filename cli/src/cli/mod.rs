@@ -202,13 +202,8 @@ fn print_line(line: &str) -> ExitCode {
 mod tests {
     use std::path::Path;
 
-    use super::line::Cli;
+    use super::line::tests::{parse, server};
     use super::*;
-
-    fn said_by(line: &str) -> (Global, Command) {
-        let Cli { global, command } = read("arngate", &line.split_whitespace().skip(1).map(OsString::from).collect::<Vec<_>>()).unwrap();
-        (global, command.unwrap())
-    }
 
     #[test]
     fn the_flag_wins_over_the_environment_and_that_over_the_file() {
@@ -217,8 +212,12 @@ mod tests {
         std::fs::write(&file, "clusterID: from-file").unwrap();
         let cluster_id = |flags: &str, variables: &[(&str, &str)]| {
             let line = format!("arngate verify --config {} {flags}", file.display());
-            let context =
-                Context { program: "arngate", global: said_by(&line).0, env: Env::made_up(variables), log: LogSettings::default() };
+            let context = Context {
+                program: "arngate",
+                global: parse(&line).unwrap().global,
+                env: Env::made_up(variables),
+                log: LogSettings::default(),
+            };
             context.client_config(&context.overrides()).unwrap().cluster_id
         };
         let variables = [("KUBERNETES_AWS_AUTHENTICATOR_CLUSTER_ID", "from-env")];
@@ -231,7 +230,7 @@ mod tests {
     /// CONTRACT of the installers: each flag of `server` reaches the setting of its name.
     #[test]
     fn flags_of_server_become_settings() {
-        let (global, command) = said_by(
+        let (global, server) = server(
             "aws-iam-authenticator server -i prod --partition=aws-cn --generate-kubeconfig=/g --kubeconfig-pregenerated --state-dir=/s \
              --kubeconfig=/k --master=https://m --address=0.0.0.0 --backend-mode=MountedFile --port=1234 \
              --ec2-describeInstances-qps=7 --ec2-describeInstances-burst=3 --sts-deadline=4s --cache-ttl=1m --deny-status=403 \
@@ -239,7 +238,6 @@ mod tests {
              --sts-connect-timeout=300ms --sts-max-wait=1s --sts-max-queued=5 --sts-max-known-keys=6 --sts-retry-budget=7% --sts-rate=8 \
              --sts-burst=9 --sts-regions=cn-north-1",
         );
-        let Command::Server(server) = command else { panic!("{command:?}") };
         let context = Context { program: REFERENCE, global, env: Env::made_up(&[]), log: LogSettings::default() };
         let config = config::load(&server.overrides(&context), &context.environment()).unwrap().value;
         assert_eq!((config.cluster_id.as_str(), config.partition.name()), ("prod", "aws-cn"));

@@ -128,7 +128,7 @@ impl ModeFile {
         };
         let (modes, stamp) = mode_file::read(&file, &bytes).map_err(|errors| errors.to_string())?;
         let following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
-        following.followers().follow_all(modes.iter().copied()).map_err(|error| format!("{file}: {error}"))?;
+        following.followers().check(modes.iter().copied()).map_err(|error| format!("{file}: {error}"))?;
         Ok((modes, stamp))
     }
 }

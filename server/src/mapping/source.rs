@@ -206,7 +206,7 @@ impl Followers {
     /// # Errors
     ///
     /// [`NotFollowed`], for the first that cannot.
-    pub fn follow_all(&self, modes: impl IntoIterator<Item = BackendMode>) -> Result<(), NotFollowed> {
+    pub fn check(&self, modes: impl IntoIterator<Item = BackendMode>) -> Result<(), NotFollowed> {
         let has = |mode| mode == BackendMode::MountedFile || self.0.contains_key(&mode);
         modes.into_iter().find(|mode| !has(*mode)).map_or(Ok(()), |mode| Err(NotFollowed(mode)))
     }

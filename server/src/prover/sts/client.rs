@@ -178,7 +178,7 @@ impl Client {
 
     /// Sends the request, and reads who signed it.
     ///
-    /// The future owns what it needs; `request` can go at once. It lies in a box, which is not copied on its way into a task. `host` is the one that the
+    /// The future owns what it needs; `request` can go at once. It lies in a box, which is not copied on its way into a flight. `host` is the one that the
     /// request is for, as text; `now` is when the proof began.
     ///
     /// # Errors
@@ -267,17 +267,17 @@ impl Shared {
         let host = &call.host;
         // Before it takes a place from somebody who can be helped.
         host.check(call.began).map_err(shut)?;
-        let _places = self.places(host, call).await.inspect_err(|_| self.observer.lane_refused(call.lane))?;
+        let _places = self.places(call).await.inspect_err(|_| self.observer.lane_refused(call.lane))?;
         host.budget().deposit();
         let admitted = host.admit().map_err(shut)?;
         // A probe is one attempt: it is there to find out, not to have its way.
         let may_be_tried_again = !admitted.is_probe();
-        let first = self.attempt(host, admitted, call, deadline).await;
+        let first = self.attempt(admitted, call, deadline).await;
         if first.as_ref().err().is_some_and(Failure::is_worth_a_retry)
             && may_be_tried_again
             && let Some(admitted) = self.retry(host, deadline).await
         {
-            return self.attempt(host, admitted, call, deadline).await;
+            return self.attempt(admitted, call, deadline).await;
         }
         first
     }
@@ -307,7 +307,7 @@ impl Shared {
     }
 
     /// A place over all hosts, and then one at the host: who waits at a slow host is in the way of nobody who does not ask for it.
-    async fn places(&self, host: &Host, call: &Call) -> Result<(Place, Place), Failure> {
+    async fn places(&self, call: &Call) -> Result<(Place, Place), Failure> {
         let waited = self.max_wait.min(self.deadline);
         let until = call.began + waited;
         let closed = |closed| {
@@ -317,7 +317,7 @@ impl Shared {
             })
         };
         let overall = self.overall.enter(call.lane, call.key, until).await.map_err(closed)?;
-        let at_host = host.gate.enter(call.lane, call.key, until).await.map_err(closed)?;
+        let at_host = call.host.gate.enter(call.lane, call.key, until).await.map_err(closed)?;
         Ok((overall, at_host))
     }
 
@@ -342,34 +342,28 @@ impl Shared {
     }
 
     /// One attempt, and what it tells of the host.
-    async fn attempt(&self, host: &Host, admitted: Admitted<'_>, call: &Call, deadline: Instant) -> Result<CallerIdentity, Failure> {
+    async fn attempt(&self, admitted: Admitted<'_>, call: &Call, deadline: Instant) -> Result<CallerIdentity, Failure> {
         let began = admitted.began();
-        let (answer, date) = self.exchange(host, call, began, deadline).await;
+        let (answer, date) = self.exchange(call, began, deadline).await;
         let ended = Instant::now();
         if let Err(Failure::Throttled { .. }) = &answer {
             self.observer.throttled(call.region);
-            host.gate.throttled(began);
+            call.host.gate.throttled(began);
         }
         if let Some(date) = date.filter(|_| is_from_sts(&answer)) {
             self.compare_clocks(&date, call, ended);
         }
         if admitted.report(verdict(&answer, call), ended) {
-            tracing::warn!(host = host.pool.host(), "STS does not answer there; it is not asked for some seconds");
+            tracing::warn!(host = call.host.pool.host(), "STS does not answer there; it is not asked for some seconds");
         }
         answer
     }
 
     /// One request and its answer, with the `Date` of that.
-    async fn exchange(
-        &self,
-        host: &Host,
-        call: &Call,
-        began: Instant,
-        deadline: Instant,
-    ) -> (Result<CallerIdentity, Failure>, Option<HeaderValue>) {
+    async fn exchange(&self, call: &Call, began: Instant, deadline: Instant) -> (Result<CallerIdentity, Failure>, Option<HeaderValue>) {
         let end = deadline.min(began + self.attempt_timeout);
         let late = |_| Failure::Unavailable(Cause::TimedOut { after: end - began });
-        let sent = timeout_at(end, host.pool.ask(|| call.request())).await.map_err(late);
+        let sent = timeout_at(end, call.host.pool.ask(|| call.request())).await.map_err(late);
         let mut answer = match sent.and_then(|sent| sent.map_err(no_answer)) {
             Ok(answer) => answer,
             Err(failure) => {

@@ -101,7 +101,7 @@ impl Sts {
         prove(Arc::clone(&self.realm), signer.token(), now()).await.map(|_| ())
     }
 
-    /// In a task of its own, as a flight is.
+    /// In a task of its own, as a flight is that nobody waits for.
     fn spawn(&self, token: OwnedToken) -> tokio::task::JoinHandle<Result<(), ProveError>> {
         let realm = Arc::clone(&self.realm);
         tokio::spawn(async move { prove(realm, token, now()).await.map(|_| ()) })

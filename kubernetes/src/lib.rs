@@ -7,7 +7,7 @@
 //!   aws_auth           EKSConfigMap ─► arngate_server::mapping::config_map ─► Reports
 //!   identity_mapping   CRD ─► arngate_server::mapping::crd ─► Reports; statuses
 //! event        Kubernetes Events about what could not be read
-//! config_map, edit     aws-auth for whoever changes it: `arngate add` and `arngate remove`
+//! config_map, edit     aws-auth for whoever changes it: `arngate add` and `arngate remove`; entry is what they add or remove
 //! ```
 //!
 //! It is a package of its own so that the server library, its tests and benches do not wait for `kube`. Of an object a few fields are read and the rest is
@@ -17,6 +17,7 @@ mod aws_auth;
 mod config_map;
 mod connection;
 pub mod edit;
+mod entry;
 mod event;
 #[cfg(test)]
 mod followed;

@@ -10,7 +10,8 @@ use arngate_core::arn::{CanonicalArn, Principal};
 use arngate_core::arn_pattern::ArnPattern;
 use arngate_core::mapping::{SsoRole, Subject, Values};
 
-use super::backend::{Backend, Held};
+use super::arena::Held;
+use super::backend::Backend;
 use super::snapshot::{Outcome, Snapshot};
 use super::{BackendMode, Slot};
 

@@ -9,6 +9,7 @@
 //! Store                   backends and policy ─► Snapshot ─► look_up
 //! ```
 
+mod arena;
 mod backend;
 pub mod config_map;
 pub mod crd;
@@ -31,7 +32,8 @@ use std::fmt;
 use crate::document::Shown;
 use crate::document::reader::distance;
 
-pub use backend::{Backend, Held};
+pub use arena::Held;
+pub use backend::Backend;
 pub use entry::{Options, SsoEntries};
 pub(crate) use entry::{account_ids, partition_named};
 pub use given::{Mapping, Names};

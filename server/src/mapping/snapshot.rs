@@ -9,7 +9,8 @@ use arngate_core::Identity;
 use arngate_core::arn::CanonicalArn;
 use arngate_core::mapping::{Template, Values, is_instance_id};
 
-use super::backend::{Backend, Held};
+use super::arena::Held;
+use super::backend::Backend;
 use super::{BackendMode, Policy};
 
 /// All mappings in force, and whose names stay out of logs.
@@ -215,14 +216,13 @@ pub(super) mod tests {
     use arngate_core::limits::ARN_MAX_BYTES;
 
     use super::*;
-    use crate::mapping::backend::account_of;
     use crate::mapping::{Mapping, Names};
 
     pub(crate) const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
     const ADMIN: &str = "arn:aws:sts::123456789012:assumed-role/Admin/jane@example.com";
 
     pub(crate) fn identity(arn: &str) -> Identity<'_> {
-        let account = account_of(arn);
+        let account = arn.split(':').nth(4).unwrap();
         let session = arn.rsplit_once('/').map_or("", |(_, session)| session);
         let user_id: &'static str = if arn.contains(":assumed-role/") { format!("AROAEXAMPLE:{session}").leak() } else { "AIDAEXAMPLE" };
         Identity::check(Partition::Aws, account, arn, user_id).unwrap()

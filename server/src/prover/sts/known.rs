@@ -14,7 +14,10 @@ use crate::own_hash::BuildOwnHash;
 /// How long a key is known after its last proof. DESIGN: "bounded LRU, 24 h".
 const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The access keys whose last proof was mapped, bounded; the one that was proved the longest ago goes first.
+/// How old a proof is that another one need not replace: who comes back within that time is in nobody's way for it.
+const AS_GOOD_AS_NEW: Duration = Duration::from_secs(60);
+
+/// The access keys whose last proof was mapped, bounded; the one that was proved the longest ago goes first. All of that is to the minute.
 ///
 /// Keys are kept as hashes under a key of this process: some 70 bytes for each, and no list of a cluster's access keys in a memory dump.
 #[derive(Debug)]
@@ -49,6 +52,9 @@ impl KnownKeys {
     pub fn proved(&self, access_key_id: &str, mapped: bool, now: Duration) {
         let key = self.hash(access_key_id);
         let mut keys = self.lock();
+        if mapped && keys.proofs.get(&key).is_some_and(|(at, _)| now.saturating_sub(*at) < AS_GOOD_AS_NEW) {
+            return;
+        }
         keys.remove(key);
         if mapped && self.most > 0 {
             while keys.proofs.len() >= self.most || keys.oldest().is_some_and(|(_, at)| !is_alive(at, now)) {
@@ -145,17 +151,37 @@ mod tests {
     #[test]
     fn the_key_that_was_proved_the_longest_ago_goes() {
         let known = KnownKeys::new(3);
-        for key in ["AKIA1", "AKIA2", "AKIA3", "AKIA1"] {
-            known.proved(key, true, hours(0));
+        for (key, hour) in [("AKIA1", 0), ("AKIA2", 0), ("AKIA3", 0), ("AKIA1", 1)] {
+            known.proved(key, true, hours(hour));
         }
         // Who claims the oldest one does not keep it.
-        assert!(known.is_known("AKIA2", hours(0)));
-        known.proved("AKIA4", true, hours(0));
-        assert_eq!(["AKIA1", "AKIA2", "AKIA3", "AKIA4"].map(|key| known.is_known(key, hours(0))), [true, false, true, true]);
+        assert!(known.is_known("AKIA2", hours(1)));
+        known.proved("AKIA4", true, hours(1));
+        assert_eq!(["AKIA1", "AKIA2", "AKIA3", "AKIA4"].map(|key| known.is_known(key, hours(1))), [true, false, true, true]);
         for number in 0..100 {
             known.proved(&format!("ASIA{number}"), true, hours(0));
             assert_eq!((known.len(), known.lock().order.len()), (3, 3));
         }
+    }
+
+    #[test]
+    fn a_proof_soon_after_another_changes_nothing_unless_it_is_not_mapped() {
+        let known = KnownKeys::new(2);
+        let secs = Duration::from_secs;
+        known.proved("AKIA1", true, secs(0));
+        known.proved("AKIA2", true, secs(30));
+        known.proved("AKIA1", true, secs(59));
+        known.proved("AKIA3", true, secs(59));
+        assert_eq!(["AKIA1", "AKIA2", "AKIA3"].map(|key| known.is_known(key, secs(59))), [false, true, true], "AKIA1 was as good as new");
+        known.proved("AKIA2", true, secs(90));
+        known.proved("AKIA4", true, secs(90));
+        assert_eq!(["AKIA2", "AKIA3", "AKIA4"].map(|key| known.is_known(key, secs(90))), [true, false, true], "a minute later it is not");
+        known.proved("AKIA4", false, secs(91));
+        assert!(!known.is_known("AKIA4", secs(91)), "who is no longer mapped is unknown at once");
+    }
+
+    #[test]
+    fn there_may_be_room_for_nobody() {
         let none = KnownKeys::new(0);
         none.proved("AKIA1", true, hours(0));
         assert!(none.is_empty());

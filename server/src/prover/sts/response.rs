@@ -10,28 +10,34 @@ pub(super) const IDENTITY_MAX_BYTES: usize = 16 * 1024;
 /// What GetCallerIdentity told. Not judged: that is [`Identity`](arngate_core::Identity)'s.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CallerIdentity {
-    account: Box<str>,
-    arn: Box<str>,
-    user_id: Box<str>,
+    /// Account, ARN and user id, one behind the other.
+    text: Box<str>,
+    account_end: usize,
+    arn_end: usize,
 }
 
 impl CallerIdentity {
+    fn new(account: &str, arn: &str, user_id: &str) -> Self {
+        let account_end = account.len();
+        Self { text: [account, arn, user_id].concat().into(), account_end, arn_end: account_end + arn.len() }
+    }
+
     /// `Account`.
     #[must_use]
     pub fn account(&self) -> &str {
-        &self.account
+        &self.text[..self.account_end]
     }
 
     /// `Arn`.
     #[must_use]
     pub fn arn(&self) -> &str {
-        &self.arn
+        &self.text[self.account_end..self.arn_end]
     }
 
     /// `UserId`: for a role, with the session behind a colon.
     #[must_use]
     pub fn user_id(&self) -> &str {
-        &self.user_id
+        &self.text[self.arn_end..]
     }
 }
 
@@ -86,8 +92,8 @@ fn caller_identity(outer: &Object<'_>, response: &Node<'_>, length_bytes: usize)
     check_once(response)?;
     let result = response.find(RESULT).and_then(Node::as_object).ok_or(AnswerError::Missing(RESULT))?;
     check_once(result)?;
-    let text = |name| result.find(name).and_then(Node::as_text).map(Box::from).ok_or(AnswerError::Missing(name));
-    Ok(CallerIdentity { account: text("Account")?, arn: text("Arn")?, user_id: text("UserId")? })
+    let text = |name| result.find(name).and_then(Node::as_text).ok_or(AnswerError::Missing(name));
+    Ok(CallerIdentity::new(text("Account")?, text("Arn")?, text("UserId")?))
 }
 
 fn check_once(object: &Object<'_>) -> Result<(), AnswerError> {

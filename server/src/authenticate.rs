@@ -242,15 +242,15 @@ fn ask(
     now: Now,
 ) -> Question {
     // What the token says of itself; the lanes behind give nobody more than his share of it.
-    let is_known = client.known_keys().is_known(request.url().access_key_id().as_str(), now.monotonic);
-    let passenger = if is_known { Passenger::Known } else { Passenger::Stranger };
+    let claimant = client.claimant(request, now);
+    let passenger = if claimant.is_known() { Passenger::Known } else { Passenger::Stranger };
     let known = || match cluster.identities.get(&digest, now) {
         Found::Fresh(identity) => Some(Ok(identity)),
         Found::Stale(_) | Found::Missing => cluster.identities.refusal(&digest, now).map(Err),
     };
     let prove = || {
         let cluster = Arc::clone(cluster);
-        cluster.realm.ask(client, request, token, now).map(move |proved| keep(&cluster, digest, proved, now))
+        cluster.realm.ask(client, request, claimant, token, now).map(move |proved| keep(&cluster, digest, proved, now))
     };
     match cluster.flights.board(digest, passenger, known, prove) {
         Ok(Boarded::Waiting(waiter)) => Question::Asked { waiter, stale },

@@ -19,7 +19,7 @@ use arngate_core::{ClusterId, Error, Partition, Policy, PresignedUrl, StsHosts, 
 use bytes::Bytes;
 
 use self::offline::{Keyring, Verdict};
-use self::sts::{AnswerError, Client, Failure, KnownKeys, OwnRegion, StsError};
+use self::sts::{AnswerError, Claimant, Client, Failure, KnownKeys, OwnRegion, StsError};
 use self::verified_identity::{Claim, HOST_USUAL_BYTES, Told};
 use crate::clock::Now;
 
@@ -215,8 +215,8 @@ impl Realm {
 
     /// Proves a token by asking STS, once [`Self::prove_at_hand`] has said so.
     ///
-    /// The future owns what it needs and borrows nothing, so that it can be a task of its own: a caller that hangs up changes nothing. `token` is the text of
-    /// `request`, which is kept only where there are keys for what STS cannot say.
+    /// The future owns what it needs and borrows nothing, so that it can be a task of its own: a caller that hangs up changes nothing. `claimant` is whoever
+    /// `request` says has signed it, as `client` knows him; `token` is its text, which is kept only where there are keys for what STS cannot say.
     ///
     /// # Errors
     ///
@@ -225,13 +225,14 @@ impl Realm {
         self: &Arc<Self>,
         client: &Client,
         request: &StsRequest<'_>,
+        claimant: Claimant,
         token: &[u8],
         now: Now,
     ) -> impl Future<Output = Result<VerifiedIdentity, ProveError>> + Send + use<> {
         let realm = Arc::clone(self);
         let (url, ends_at, must_exist) = (request.url(), request.ends_at(), self.must_exist(request));
         let (access_key_id, host) = (Box::<str>::from(url.access_key_id().as_str()), host_of(request));
-        let call = client.caller_identity(request, &host, now);
+        let call = client.caller_identity(request, &host, claimant, now);
         let behind = self.chain.keys_behind_sts().map(|keyring| (Arc::clone(keyring), OwnedToken::new(Bytes::copy_from_slice(token))));
         async move {
             let proved = match call.await {
@@ -311,7 +312,7 @@ pub async fn prove(realm: Arc<Realm>, token: OwnedToken, now: Now) -> Result<Ver
         let request = realm.check(token.as_bytes(), &mut buffer, now.unix)?;
         match realm.prove_at_hand(&request, now) {
             AtHand::Decided(decided) => return decided,
-            AtHand::Ask(client) => realm.ask(client, &request, token.as_bytes(), now),
+            AtHand::Ask(client) => realm.ask(client, &request, client.claimant(&request, now), token.as_bytes(), now),
         }
     };
     asked.await
@@ -536,8 +537,9 @@ mod tests {
         let (token, mut buffer) = (SIGNER.token(), TokenBuffer::new());
         let request = realm.check(token.as_bytes(), &mut buffer, now().unix).unwrap();
         let AtHand::Ask(client) = realm.prove_at_hand(&request, now()) else { panic!("STS has to be asked") };
-        let proof = realm.ask(client, &request, token.as_bytes(), now());
-        let call = client.caller_identity(&request, &host_of(&request), now());
+        let claimant = client.claimant(&request, now());
+        let proof = realm.ask(client, &request, claimant, token.as_bytes(), now());
+        let call = client.caller_identity(&request, &host_of(&request), claimant, now());
         let sizes = (size_of_val(&proof), size_of_val(&*call));
         assert!(sizes.0 + sizes.1 < 2048, "{sizes:?}");
     }

@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::breaker::{BreakerState, Refusal, Verdict};
 use super::gate::{Closed, Gate, Place};
 use super::host::{Admitted, Host, HostTable, TooManyNewcomers, Visit};
-use super::known::KnownKeys;
-use super::lane::{Bounds, KeyHash, Lane};
+use super::known::{Claimant, KnownKeys};
+use super::lane::Bounds;
 use super::own_region::OwnRegion;
 use super::response::{self, CallerIdentity};
 use super::retry::SPREAD;
@@ -173,6 +173,12 @@ impl Client {
         &self.0.known
     }
 
+    /// Whoever a request says has signed it.
+    #[must_use]
+    pub fn claimant(&self, request: &StsRequest<'_>, now: Now) -> Claimant {
+        self.0.known.claimant(request.url().access_key_id().as_str(), now.monotonic)
+    }
+
     /// What metrics show of it. It does not keep the client.
     #[must_use]
     pub fn gauges(&self) -> Box<dyn StsGauges> {
@@ -182,7 +188,7 @@ impl Client {
     /// Sends the request, and reads who signed it.
     ///
     /// The future owns what it needs; `request` can go at once. It lies in a box, which is not copied on its way into a flight. `host` is the one that the
-    /// request is for, as text; `now` is when the proof began.
+    /// request is for, as text; `claimant` is whoever it says has signed it, of [`Self::claimant`]; `now` is when the proof began.
     ///
     /// # Errors
     ///
@@ -191,10 +197,11 @@ impl Client {
         &self,
         request: &StsRequest<'_>,
         host: &str,
+        claimant: Claimant,
         now: Now,
     ) -> Pin<Box<impl Future<Output = Result<CallerIdentity, Failure>> + Send + use<>>> {
         let shared = Arc::clone(&self.0);
-        let call = shared.call(request, host, now);
+        let call = shared.call(request, host, claimant, now);
         Box::pin(async move {
             match &call {
                 Ok(call) => shared.ask(call).await,
@@ -211,8 +218,7 @@ struct Call {
     cluster_id: HeaderValue,
     region: StsRegion,
     only_by_shape: bool,
-    lane: Lane,
-    key: KeyHash,
+    claimant: Claimant,
     now: Now,
     began: Instant,
 }
@@ -234,23 +240,21 @@ impl Call {
 impl Shared {
     /// The host comes out of the core's own table, and the query is the very bytes that were checked: nothing is parsed, decoded or written
     /// anew.
-    fn call(&self, request: &StsRequest<'_>, name: &str, now: Now) -> Result<Call, Failure> {
+    fn call(&self, request: &StsRequest<'_>, name: &str, claimant: Claimant, now: Now) -> Result<Call, Failure> {
         let url = request.url();
         let region = url.host();
         if self.regions.as_ref().is_some_and(|regions| !regions.iter().any(|allowed| allowed == region.region())) {
             return Err(Failure::Region);
         }
-        let (began, key) = (Instant::now(), self.known.hash(url.access_key_id().as_str()));
-        let is_known = self.known.is_known_hash(key, now.monotonic);
+        let began = Instant::now();
         let only_by_shape = !self.knows(name, &region);
         Ok(Call {
             target: Uri::from_maybe_shared(["/?", url.query()].concat()).map_err(|_| unfit("token's URL"))?,
             cluster_id: self.cluster_header(request.cluster_id().as_str())?,
-            host: self.host(Visit { name, only_by_shape, is_known }, began)?,
+            host: self.host(Visit { name, only_by_shape, is_known: claimant.is_known() }, began)?,
             region: StsRegion::of(&region),
             only_by_shape,
-            lane: if is_known { Lane::Known } else { Lane::Other },
-            key,
+            claimant,
             now,
             began,
         })
@@ -278,7 +282,7 @@ impl Shared {
         let host = &call.host;
         // Before it takes a place from somebody who can be helped.
         host.check(call.began).map_err(shut)?;
-        let _places = self.places(call).await.inspect_err(|_| self.observer.lane_refused(call.lane))?;
+        let _places = self.places(call).await.inspect_err(|_| self.observer.lane_refused(call.claimant.lane))?;
         host.budget().deposit();
         let admitted = host.admit().map_err(shut)?;
         // A probe is one attempt: it is there to find out, not to have its way.
@@ -327,8 +331,9 @@ impl Shared {
                 Closed::Queue => Overload::Queue { most: self.max_queued },
             })
         };
-        let overall = self.overall.enter(call.lane, call.key, until).await.map_err(closed)?;
-        let at_host = call.host.gate.enter(call.lane, call.key, until).await.map_err(closed)?;
+        let Claimant { lane, key } = call.claimant;
+        let overall = self.overall.enter(lane, key, until).await.map_err(closed)?;
+        let at_host = call.host.gate.enter(lane, key, until).await.map_err(closed)?;
         Ok((overall, at_host))
     }
 

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::lane::KeyHash;
+use super::lane::{KeyHash, Lane};
 use crate::own_hash::BuildOwnHash;
 
 /// How long a key is known after its last proof. DESIGN: "bounded LRU, 24 h".
@@ -36,16 +36,33 @@ struct Keys {
     number: u64,
 }
 
+/// Whoever a token says has signed it, as he is when it comes: that decides all of the way to STS what he is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Claimant {
+    pub(super) key: KeyHash,
+    pub(super) lane: Lane,
+}
+
+impl Claimant {
+    /// Whether the key that he claims is known.
+    #[must_use]
+    pub const fn is_known(self) -> bool {
+        matches!(self.lane, Lane::Known)
+    }
+}
+
 impl KnownKeys {
     /// Room for `most` keys.
     pub(super) fn new(most: usize) -> Self {
         Self { hasher: RandomState::new(), most, keys: Mutex::default() }
     }
 
-    /// Whether the last proof of the access key was mapped, within a day before `now` (monotonic).
+    /// Whoever claims an access key; it is known if its last proof was mapped, within a day before `now` (monotonic).
     #[must_use]
-    pub fn is_known(&self, access_key_id: &str, now: Duration) -> bool {
-        self.is_known_hash(self.hash(access_key_id), now)
+    pub fn claimant(&self, access_key_id: &str, now: Duration) -> Claimant {
+        let key = self.hash(access_key_id);
+        let is_known = self.lock().proofs.get(&key).is_some_and(|(at, _)| is_alive(*at, now));
+        Claimant { key, lane: if is_known { Lane::Known } else { Lane::Other } }
     }
 
     /// The access key was proved at `now` (monotonic), and its identity was mapped or not.
@@ -77,11 +94,7 @@ impl KnownKeys {
         self.len() == 0
     }
 
-    pub(super) fn is_known_hash(&self, key: KeyHash, now: Duration) -> bool {
-        self.lock().proofs.get(&key).is_some_and(|(at, _)| is_alive(*at, now))
-    }
-
-    pub(super) fn hash(&self, access_key_id: &str) -> KeyHash {
+    fn hash(&self, access_key_id: &str) -> KeyHash {
         KeyHash(self.hasher.hash_one(access_key_id))
     }
 
@@ -117,6 +130,12 @@ fn is_alive(at: Duration, now: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl KnownKeys {
+        fn is_known(&self, access_key_id: &str, now: Duration) -> bool {
+            self.claimant(access_key_id, now).is_known()
+        }
+    }
 
     const fn hours(hours: u64) -> Duration {
         Duration::from_secs(hours * 60 * 60)

@@ -42,7 +42,7 @@ use crate::metrics::{Metrics, StsRegion};
 
 pub use self::client::{Client, Config};
 pub use self::imds::Imds;
-pub use self::known::KnownKeys;
+pub use self::known::{Claimant, KnownKeys};
 pub use self::lane::Lane;
 pub use self::own_region::OwnRegion;
 pub use self::response::CallerIdentity;

@@ -10,7 +10,7 @@ use arngate_core::presigned::CLUSTER_ID_HEADER;
 use arngate_core::{StsHost, StsRequest};
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, DATE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{DATE, HeaderName, HeaderValue};
 use hyper::{Request, Uri};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -229,10 +229,8 @@ impl Call {
         let mut request = Request::new(Full::default());
         *request.uri_mut() = self.target.clone();
         let headers = request.headers_mut();
-        headers.insert(HOST, self.host.header.clone());
+        headers.clone_from(&self.host.head);
         headers.insert(HeaderName::from_static(CLUSTER_ID_HEADER), self.cluster_id.clone());
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("arngate/", env!("CARGO_PKG_VERSION"))));
         request
     }
 }

@@ -5,7 +5,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::header::HeaderValue;
+use arngate_core::presigned::CLUSTER_ID_HEADER;
+use hyper::header::{ACCEPT, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use tokio::time::Instant;
 
 use super::breaker::{Admission, Breaker, BreakerState, Refusal, Verdict};
@@ -26,8 +27,8 @@ pub(super) const NEWCOMER_SPAN: Duration = Duration::from_secs(60);
 /// A host of STS.
 pub(super) struct Host {
     start: Instant,
-    /// Its name, as calls have it in their head.
-    pub(super) header: HeaderValue,
+    /// What all calls have in their head, and a place for the cluster id.
+    pub(super) head: HeaderMap,
     /// Places for calls to this host.
     pub(super) gate: Gate,
     pub(super) pool: Arc<Pool>,
@@ -37,9 +38,15 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new(start: Instant, gate: Gate, pool: Pool, retry_percent: u32) -> Self {
-        let header = HeaderValue::from_str(pool.host()).expect("the name of a host is letters, digits, dots and dashes");
+        let name = HeaderValue::from_str(pool.host()).expect("the name of a host is letters, digits, dots and dashes");
+        let head = HeaderMap::from_iter([
+            (HOST, name),
+            (HeaderName::from_static(CLUSTER_ID_HEADER), HeaderValue::from_static("")),
+            (ACCEPT, HeaderValue::from_static("application/json")),
+            (USER_AGENT, HeaderValue::from_static(concat!("arngate/", env!("CARGO_PKG_VERSION")))),
+        ]);
         let (breaker, budget) = (Mutex::new(Breaker::new()), Mutex::new(RetryBudget::new(retry_percent)));
-        Self { start, header, gate, pool: Arc::new(pool), breaker, budget }
+        Self { start, head, gate, pool: Arc::new(pool), breaker, budget }
     }
 
     /// Whether it would be asked at `now`.

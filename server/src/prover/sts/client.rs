@@ -110,8 +110,6 @@ struct Shared {
     /// leave to the known what is theirs.
     overall: Gate,
     known: KnownKeys,
-    /// As the last call had it, which is as the next one will.
-    cluster_id: Mutex<HeaderValue>,
     skew: Mutex<Skew>,
     regions: Option<Vec<String>>,
     own_region: OwnRegion,
@@ -152,7 +150,6 @@ impl Client {
             hosts: Mutex::new(HostTable::new()),
             overall: Gate::new(start, bounds, config.rate),
             known: KnownKeys::new(config.max_known_keys),
-            cluster_id: Mutex::new(HeaderValue::from_static("")),
             skew: Mutex::default(),
             regions: config.regions.clone(),
             own_region: config.own_region.clone(),
@@ -248,7 +245,7 @@ impl Shared {
         let only_by_shape = !self.knows(name, &region);
         Ok(Call {
             target: Uri::from_maybe_shared(["/?", url.query()].concat()).map_err(|_| unfit("token's URL"))?,
-            cluster_id: self.cluster_header(request.cluster_id().as_str())?,
+            cluster_id: HeaderValue::from_str(request.cluster_id().as_str()).map_err(|_| unfit("cluster id"))?,
             host: self.host(Visit { name, only_by_shape, is_known: claimant.is_known() }, began)?,
             region: StsRegion::of(&region),
             only_by_shape,
@@ -256,14 +253,6 @@ impl Shared {
             now,
             began,
         })
-    }
-
-    fn cluster_header(&self, id: &str) -> Result<HeaderValue, Failure> {
-        let mut last = self.cluster_id.lock().unwrap_or_else(PoisonError::into_inner);
-        if *last != *id {
-            *last = HeaderValue::from_str(id).map_err(|_| unfit("cluster id"))?;
-        }
-        Ok(last.clone())
     }
 
     /// Whether somebody has told that the host is there: AWS, a setting or the machine.

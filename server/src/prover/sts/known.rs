@@ -58,8 +58,7 @@ impl KnownKeys {
     }
 
     /// Whoever claims an access key; it is known if its last proof was mapped, within a day before `now` (monotonic).
-    #[must_use]
-    pub fn claimant(&self, access_key_id: &str, now: Duration) -> Claimant {
+    pub(super) fn claimant(&self, access_key_id: &str, now: Duration) -> Claimant {
         let key = self.hash(access_key_id);
         let is_known = self.lock().proofs.get(&key).is_some_and(|(at, _)| is_alive(*at, now));
         Claimant { key, lane: if is_known { Lane::Known } else { Lane::Other } }
